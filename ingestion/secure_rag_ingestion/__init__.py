@@ -1,0 +1,1 @@
+"""From a source to the index: connectors, parsing, tagging, scanning, chunking."""

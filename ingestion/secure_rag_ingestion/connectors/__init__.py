@@ -1,0 +1,1 @@
+"""Connectors: list what a source holds and read content, then permissions."""

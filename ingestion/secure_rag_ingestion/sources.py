@@ -1,0 +1,168 @@
+"""Registered sources: their manifests, and what a source vouches for (trust, default label, contributors, age)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import sqlalchemy as sa
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from secure_rag.database import tables as t
+from secure_rag.errors import ConfigError, PolicyError
+from secure_rag.model import ids
+from secure_rag.model.ids import LabelId, Micros, PrincipalId, SourceKey, TenantKey
+from secure_rag.model.labels import Taxonomy, Trust
+
+_MAX_BYTES = 1 << 20
+_DURATION = re.compile(r"([1-9][0-9]{0,5})([smhd])")
+_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+class ContributorRule(BaseModel):
+    """Whom the source authenticated as author of what lies below a path. Ordered; the last match decides."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    path: str
+    principal: str
+
+    @field_validator("principal")
+    @classmethod
+    def _canonical(cls, value: str) -> str:
+        try:
+            return ids.principal_id(value)
+        except PolicyError as error:
+            raise ValueError(str(error)) from error
+
+
+class SourceManifest(BaseModel):
+    """`source.yaml`. Trust and the default label belong to the source: an item only lowers trust or raises a label."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    id: str
+    tenant: str
+    kind: Literal["filesystem"]
+    root: Path
+    mapping: Path
+    trust: Trust
+    default_label: str | None = None
+    max_acl_age: str
+    sidecars: Literal["add", "authoritative"] = "add"
+    contributors: Annotated[tuple[ContributorRule, ...], Field(max_length=10_000)] = ()
+
+    @field_validator("id", "tenant")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        try:
+            return ids.name(value, "source")
+        except PolicyError as error:
+            raise ValueError(str(error)) from error
+
+    @field_validator("max_acl_age", mode="before")
+    @classmethod
+    def _duration(cls, value: Any) -> str:  # noqa: ANN401 -- any YAML scalar may stand there
+        if not isinstance(value, str) or not _DURATION.fullmatch(value):
+            raise ValueError("a number and s, m, h or d, for example 30d")
+        return value
+
+    @property
+    def max_acl_age_us(self) -> int:
+        """`max_acl_age` in microseconds."""
+        number, unit = self.max_acl_age[:-1], self.max_acl_age[-1]
+        return int(number) * _UNITS[unit] * 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredSource:
+    """A source in the control database."""
+
+    tenant: TenantKey
+    key: SourceKey
+    manifest: SourceManifest
+    default_label: LabelId | None
+
+
+def load_manifest(path: Path) -> SourceManifest:
+    """Read a manifest; relative paths in it start at its folder.
+
+    Raises:
+        ConfigError: missing, too large, no YAML, or a wrong value; names file and field.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(raw) > _MAX_BYTES:
+        raise ConfigError(f"{path}: larger than {_MAX_BYTES} bytes")
+    try:
+        manifest = SourceManifest.model_validate(yaml.safe_load(raw))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise ConfigError(f"{path}: {'.'.join(str(x) for x in first['loc'])}: {first['msg']}") from error
+    folder = path.resolve().parent
+    return manifest.model_copy(
+        update={"root": (folder / manifest.root).resolve(), "mapping": (folder / manifest.mapping).resolve()}
+    )
+
+
+def register_source(
+    connection: sa.Connection, tenant: TenantKey, taxonomy: Taxonomy, manifest: SourceManifest, path: Path
+) -> RegisteredSource:
+    """Create the source or bring its row in line with its manifest.
+
+    Raises:
+        ConfigError: the default label is unknown.
+    """
+    default = None
+    if manifest.default_label is not None:
+        default = next((x.id for x in taxonomy.labels.values() if x.name == manifest.default_label), None)
+        if default is None:
+            raise ConfigError(f"{path}: default_label: unknown label {manifest.default_label!r}")
+    values = {
+        "kind": manifest.kind,
+        "trust": manifest.trust.value,
+        "default_label": default,
+        "max_acl_age": manifest.max_acl_age_us,
+        "manifest": str(path.resolve()),
+    }
+    s = t.source.c
+    row = connection.execute(
+        sa.select(t.source).where(s.tenant_id == tenant, s.name == manifest.id)
+    ).one_or_none()
+    if row is None:
+        key = connection.execute(
+            sa.insert(t.source).values(tenant_id=tenant, name=manifest.id, **values).returning(s.id)
+        ).scalar_one()
+    else:
+        key = row.id
+        if any(getattr(row, name) != value for name, value in values.items()):
+            connection.execute(sa.update(t.source).where(s.id == key).values(**values))
+    return RegisteredSource(tenant, SourceKey(key), manifest, default)
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """When the permissions of a whole source were last confirmed."""
+
+    source: SourceKey
+    at: Micros
+
+
+def confirm(connection: sa.Connection, source: SourceKey, at: Micros) -> None:
+    """Record that every permission of a source was read in a complete run that began at `at`."""
+    connection.execute(sa.update(t.source).where(t.source.c.id == source).values(acl_as_of=at))
+
+
+def unknown_contributor(source: str) -> str:
+    """The one contributor of everything in a source whose author the source did not authenticate."""
+    return f"unknown:{source}"
+
+
+def known_contributor(principal: str) -> PrincipalId:
+    """A contributor that the source authenticated."""
+    return ids.principal_id(principal)

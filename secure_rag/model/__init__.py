@@ -1,0 +1,1 @@
+"""Domain model: frozen values, no I/O, importable with the base installation."""

@@ -1,0 +1,1 @@
+"""The query flow: `service.py` is the list of its steps."""

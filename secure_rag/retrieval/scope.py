@@ -1,0 +1,69 @@
+"""From a subject to the scope of one search: compiled classes, narrowed by freshness and by the caller's filter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from secure_rag.errors import StaleSourceError
+from secure_rag.model.ids import Micros, SourceKey
+from secure_rag.model.subject import Subject
+from secure_rag.ports import AccessScope, PolicyEngine
+from secure_rag.retrieval.authorize import READ
+from secure_rag.retrieval.request import RetrievalRequest
+
+if TYPE_CHECKING:
+    from secure_rag.database.views import ReadView
+
+_SECOND = 1_000_000
+
+
+def compile_scope(
+    view: ReadView, engine: PolicyEngine, subject: Subject, request: RetrievalRequest
+) -> AccessScope:
+    """Scope of one request.
+
+    Raises:
+        StaleSourceError: a source open to the caller is older than `max_staleness_s`.
+    """
+    allowed = engine.compile(view, subject, READ).classes
+    ages = view.source_ages(subject.tenant)
+    if request.max_staleness_s is not None and len(allowed):
+        _refuse_stale(view, subject, allowed, ages, request.max_staleness_s)
+    chosen = _sources(ages, request)
+    if len(allowed) and (request.filter.label_max is not None or len(chosen) < len(ages)):
+        rank = _label_rank(subject, request.filter.label_max)
+        labels = [x.id for x in subject.taxonomy.labels.values() if rank is None or x.priority <= rank]
+        allowed = np.intersect1d(allowed, view.class_keys(subject.tenant, chosen, labels), assume_unique=True)
+    return AccessScope(subject.tenant, allowed, request.filter.modified_after)
+
+
+def _sources(ages: dict[SourceKey, tuple[str, Micros, Micros]], request: RetrievalRequest) -> set[SourceKey]:
+    wanted = request.filter.sources
+    return {key for key, (name, _, _) in ages.items() if not wanted or name in wanted}
+
+
+def _label_rank(subject: Subject, label_max: str | None) -> int | None:
+    """Rank of the caller's own ceiling. An unknown name narrows to nothing rather than to everything."""
+    if label_max is None:
+        return None
+    for label in subject.taxonomy.labels.values():
+        if label.name == label_max or label.id == label_max.lower():
+            return label.priority
+    return min(x.priority for x in subject.taxonomy.labels.values()) - 1
+
+
+def _refuse_stale(
+    view: ReadView,
+    subject: Subject,
+    allowed: np.typing.NDArray[np.int64],
+    ages: dict[SourceKey, tuple[str, Micros, Micros]],
+    max_staleness_s: int,
+) -> None:
+    for key, (_, as_of, _) in ages.items():
+        if view.now - as_of <= max_staleness_s * _SECOND:
+            continue
+        mine = view.class_keys(subject.tenant, {key}, None)
+        if len(np.intersect1d(allowed, mine, assume_unique=True)):
+            raise StaleSourceError("permissions of a source are older than the caller accepts")

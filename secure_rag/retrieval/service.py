@@ -1,0 +1,190 @@
+"""THE query flow. `RetrievalService._attempt` is the list of its steps.
+
+Invariants
+- Text leaves the database only through `authorize_chunks`.
+- Everything in an answer was allowed by the policy engine in one fresh view, opened after all other checks; the
+  instant of that view is the instant of the answer.
+- The audit event is durable before the answer is returned. Any exception on the way returns nothing.
+- Denied, unknown and empty look the same to the caller.
+"""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from secure_rag.errors import AuthenticationError, ModelError, NotFoundError, UnavailableError
+from secure_rag.model.decisions import Answer, ChunkRow
+from secure_rag.model.ids import ChunkKey
+from secure_rag.model.subject import CallerIdentity, Subject
+from secure_rag.ports import AccessScope, Embedder, PolicyEngine, Vector, VectorStore
+from secure_rag.retrieval.authorize import Authorized, authorize_chunks
+from secure_rag.retrieval.candidates import Screen, Screened
+from secure_rag.retrieval.conversation import Conversation, Conversations
+from secure_rag.retrieval.record import Delivered, Recorder
+from secure_rag.retrieval.request import RetrievalRequest
+from secure_rag.retrieval.scope import compile_scope
+
+if TYPE_CHECKING:
+    from secure_rag.database.views import ReadView
+
+ATTEMPTS: Final = 3
+REFILL_ROUNDS: Final = 4
+MAX_CANDIDATES: Final = 512
+
+
+class OpensViews(Protocol):
+    """Opens snapshots of the control database."""
+
+    def open(self) -> AbstractContextManager[ReadView]:
+        """A fresh snapshot."""
+        ...
+
+
+class _UnsettledError(Exception):
+    """The world changed between the candidates and the final check."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    screened: Screened
+    scores: dict[ChunkKey, float]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalService:
+    """Answers retrievals. Blocking and thread-safe; one instance serves a process."""
+
+    views: OpensViews
+    engine: PolicyEngine
+    store: VectorStore
+    embedder: Embedder
+    screen: Screen
+    conversations: Conversations
+    recorder: Recorder
+
+    def retrieve(self, caller: CallerIdentity, request: RetrievalRequest) -> Answer:
+        """Answer one request.
+
+        Raises:
+            AuthenticationError: the caller may not speak for this subject.
+            StaleSourceError: permissions are older than the request accepts.
+            UnavailableError: nothing could be decided or recorded safely now.
+        """
+        decision_id = secrets.token_hex(16)
+        for _ in range(ATTEMPTS):
+            try:
+                return self._attempt(decision_id, caller, request)
+            except _UnsettledError:
+                continue
+        raise UnavailableError("permissions kept changing during the query")
+
+    def _attempt(self, decision_id: str, caller: CallerIdentity, request: RetrievalRequest) -> Answer:
+        with self.views.open() as view:
+            subject = self._subject(view, decision_id, caller, request.purpose)
+            scope = compile_scope(view, self.engine, subject, request)
+            if len(scope.classes) == 0:
+                return self.recorder.empty(view, decision_id, caller, subject, request)
+            vector = self._embed(view, subject, request)
+            conversation = self.conversations.enter(subject, request.context_id, view.now)
+            candidates = self._gather(view, subject, scope, vector, request, conversation)
+        with self.views.open() as view:
+            final, authorized = self._final_check(view, caller, request, subject, candidates.screened.rows)
+            side = candidates.screened.side
+            if not self.conversations.claim(conversation, side, view.now):
+                raise _UnsettledError
+            delivered = Delivered(
+                authorized, candidates.scores, candidates.screened.flags, candidates.screened.notices
+            )
+            return self.recorder.answer(
+                view, decision_id, caller, final, request, delivered, complete=candidates.complete
+            )
+
+    def _gather(
+        self,
+        view: ReadView,
+        subject: Subject,
+        scope: AccessScope,
+        vector: Vector,
+        request: RetrievalRequest,
+        conversation: Conversation,
+    ) -> _Candidates:
+        """Search, authorize and screen; look further down while checks left too few, within bounds."""
+        depth = min(MAX_CANDIDATES, 2 * request.k + 8)
+        for round_ in range(1, REFILL_ROUNDS + 1):
+            hits = self.store.search(scope, vector, depth)
+            authorized = authorize_chunks(view, self.engine, subject, [hit.chunk for hit in hits])
+            self.recorder.report_disagreement(view, subject, scope, authorized)
+            screened = self.screen.apply(
+                view,
+                subject.tenant,
+                request.query,
+                authorized.rows,
+                request.k,
+                subject.taxonomy,
+                conversation.side,
+            )
+            complete = len(screened.rows) == request.k or len(hits) < depth
+            if complete or depth == MAX_CANDIDATES or round_ == REFILL_ROUNDS:
+                return _Candidates(screened, {hit.chunk: hit.score for hit in hits}, complete)
+            depth = min(MAX_CANDIDATES, 4 * depth)
+        raise UnavailableError("no search was made")
+
+    def _final_check(
+        self,
+        view: ReadView,
+        caller: CallerIdentity,
+        request: RetrievalRequest,
+        before: Subject,
+        rows: tuple[ChunkRow, ...],
+    ) -> tuple[Subject, Authorized]:
+        """Read everything anew and let the policy engine decide every chunk of the whole answer."""
+        subject = view.subject(before.tenant, caller, request.purpose)
+        authorized = authorize_chunks(view, self.engine, subject, [row.key for row in rows])
+        same_rows = [_identity(row) for row in authorized.rows] == [_identity(row) for row in rows]
+        if not same_rows or subject.taxonomy.version != before.taxonomy.version:
+            # Checks were made on rows that are gone or changed; their result says nothing about what is now.
+            raise _UnsettledError
+        return subject, authorized
+
+    def chunk(self, caller: CallerIdentity, chunk_id: str, purpose: str = "qa") -> Answer:
+        """One chunk by its identifier, authorized like a query.
+
+        Raises:
+            NotFoundError: there is no such chunk, or the caller may not read it: the same to the caller.
+            UnavailableError: nothing could be decided or recorded safely now.
+        """
+        decision_id = secrets.token_hex(16)
+        with self.views.open() as view:
+            subject = self._subject(view, decision_id, caller, purpose)
+            key = view.chunk_key(subject.tenant, chunk_id)
+            authorized = authorize_chunks(view, self.engine, subject, [] if key is None else [key])
+            delivered = Delivered(authorized, {}, {}, ())
+            answer = self.recorder.fetched(view, decision_id, caller, subject, purpose, chunk_id, delivered)
+        if not answer.results:
+            raise NotFoundError("no such chunk")
+        return answer
+
+    def _subject(self, view: ReadView, decision_id: str, caller: CallerIdentity, purpose: str) -> Subject:
+        tenant = view.tenant_key(caller.tenant)
+        if tenant is None:
+            raise AuthenticationError("unknown tenant")
+        subject = view.subject(tenant, caller, purpose)
+        if not subject.hops and (caller.delegation is not None or caller.caller.startswith("agent:")):
+            # The delegation is unknown, ended, or made for somebody else; an agent has no rights of its users.
+            self.recorder.refused(view, decision_id, caller)
+            raise AuthenticationError("the caller may not speak for this subject")
+        return subject
+
+    def _embed(self, view: ReadView, subject: Subject, request: RetrievalRequest) -> Vector:
+        stored = view.engine_id(subject.tenant)
+        if stored is not None and stored != self.embedder.engine_id:
+            raise ModelError(f"the index was made by {stored}, not by {self.embedder.engine_id}")
+        return self.embedder.embed_query(request.query)
+
+
+def _identity(row: ChunkRow) -> tuple[ChunkKey, int, int, str]:
+    return row.key, row.version, row.class_key, row.content_sha256
