@@ -67,8 +67,10 @@ class Settings(_Section):
     """All settings of a home."""
 
     profile: Profile = Profile.PRODUCTION
-    operator: str | None = None
-    """Principal that commands run as on this host, with the OS user that may: `user:ada.marsh`."""
+    tenant: str | None = None
+    """Tenant that commands work on when none is named."""
+    operators: dict[str, str] = Field(default_factory=dict)
+    """Which principal an OS user of this host acts as in management commands."""
     embedding: str = "default"
     issuer: IssuerSettings | None = None
     audit: AuditSettings = AuditSettings()

@@ -10,8 +10,10 @@ from secure_rag_ingestion.runs import Outcome
 
 
 def permission_outcome(connection: sa.Connection, before: ClassKey | None, after: ClassKey) -> Outcome:
-    """`LABEL_UPDATED` when the locks are the same ones, else `PERMISSION_UPDATED`."""
+    """`LABEL_UPDATED` when only the label differs, `UNCHANGED` when the class is the same (its origins may have moved)."""
+    if before == after:
+        return Outcome.UNCHANGED
     c = t.acl_class.c
     locks = dict(connection.execute(sa.select(c.id, c.locks).where(c.id.in_([before or 0, after]))).all())
-    same_locks = before is not None and before != after and locks.get(before) == locks.get(after)
+    same_locks = before is not None and locks.get(before) == locks.get(after)
     return Outcome.LABEL_UPDATED if same_locks else Outcome.PERMISSION_UPDATED

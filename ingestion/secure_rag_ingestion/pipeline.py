@@ -218,12 +218,14 @@ class Run:
             permission = self._tagger.permission(connection, tag, run.started_at)
             db.put_permission(connection, stored.key, permission, now)
             state = settled_state(connection, stored.key)
+            outcome = permission_outcome(connection, stored.class_key, permission.class_key)
             if state is not stored.state:
                 db.set_state(connection, stored.key, state)
+                outcome = Outcome.PERMISSION_UPDATED
             item = RunItem(
                 stored.native_id,
-                permission_outcome(connection, stored.class_key, permission.class_key),
-                change.reason.value,
+                outcome,
+                ReasonCode.SAME.value if outcome is Outcome.UNCHANGED else change.reason.value,
                 detail=_tag_detail(tag),
                 document=stored.key,
                 version=stored.version,

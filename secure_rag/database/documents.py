@@ -68,11 +68,12 @@ class NewContent:
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """An interned class with where it came from; `origins` is JSON, outside every digest."""
+    """An interned class with where it came from; `origins` and `unresolved` are JSON, outside every class digest."""
 
     class_key: ClassKey
     digest: bytes
     origins: str
+    unresolved: str
     confirmed_at: Micros
 
 
@@ -272,6 +273,7 @@ def put_permission(connection: sa.Connection, key: DocumentKey, permission: Perm
             class_id=permission.class_key,
             permission_digest=permission.digest,
             origins=permission.origins,
+            unresolved=permission.unresolved,
             acl_as_of=permission.confirmed_at,
             seq=next_seq(connection),
         )
@@ -308,6 +310,7 @@ def delete_document(connection: sa.Connection, key: DocumentKey, now: Micros) ->
             content_sha256="",
             pipeline_id="",
             origins="[]",
+            unresolved="[]",
             permission_digest=None,
             first_chunk=0,
             n_chunks=0,

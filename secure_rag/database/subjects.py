@@ -85,6 +85,13 @@ class SubjectReader:
         found = self._connection.execute(sa.select(t.tenant.c.id).where(t.tenant.c.name == name)).scalar()
         return None if found is None else TenantKey(found)
 
+    def directory_known(self, tenant: TenantKey) -> bool:
+        """Whether the directory was imported since the database was made or restored."""
+        found = self._connection.execute(
+            sa.select(t.tenant.c.directory_as_of).where(t.tenant.c.id == tenant)
+        ).scalar()
+        return bool(found)
+
     def principal(self, tenant: TenantKey, name: str) -> PrincipalRow | None:
         """The directory's row of a principal."""
         p = t.principal.c
@@ -133,7 +140,7 @@ class SubjectReader:
         everyone_key = everyone.key if everyone else _UNKNOWN
         who, hops = self._who_and_hops(tenant, identity)
         closure: frozenset[PrincipalKey] = frozenset()
-        if who is not None and who.active:
+        if who is not None and who.active and self.directory_known(tenant):
             closure = self.closure(tenant, who.key)
             if who.kind == "member" and everyone is not None:
                 closure |= {everyone_key}

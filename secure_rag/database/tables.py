@@ -69,7 +69,15 @@ def _valid() -> tuple[sa.schema.SchemaItem, ...]:
 # AUTOINCREMENT: a deleted id must never come back with another meaning.
 _NO_REUSE = {"sqlite_autoincrement": True}
 
-tenant = _table("tenant", _key(), _text("name"), sa.UniqueConstraint("name"), **_NO_REUSE)
+tenant = _table(
+    "tenant",
+    _key(),
+    _text("name"),
+    # When the directory was last imported; 0 after a restore: nobody has rights until it is imported again.
+    _int("directory_as_of", 0),
+    sa.UniqueConstraint("name"),
+    **_NO_REUSE,
+)
 policy_version = _table(
     "policy_version",
     sa.Column("tenant_id", Int, sa.ForeignKey("tenant.id"), primary_key=True, autoincrement=False),
@@ -262,6 +270,7 @@ document = _table(
     sa.Column("permission_digest", Blob, nullable=True),
     _text("pipeline_id"),
     _text("origins"),
+    sa.Column("unresolved", Text, nullable=False, server_default="[]"),
     _int("modified_at"),
     _int("acl_as_of"),
     _int("first_chunk"),

@@ -101,6 +101,16 @@ class ReadView(SubjectReader):
             for row in self._read_chunks(tenant, c.id.in_(part))
         }
 
+    def documents_per_class(self, tenant: TenantKey) -> dict[ClassKey, int]:
+        """How many live documents each class guards."""
+        d = t.document.c
+        rows = self._connection.execute(
+            sa.select(d.class_id, sa.func.count())
+            .where(d.tenant_id == tenant, d.state == int(t.DocumentState.LIVE))
+            .group_by(d.class_id)
+        ).all()
+        return {ClassKey(key): count for key, count in rows}
+
     def chunk_key(self, tenant: TenantKey, public_id: str) -> ChunkKey | None:
         """Key of a chunk by the identifier that callers see."""
         statement = (

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from secure_rag.audit.events import query_fields
 from secure_rag.model.decisions import Answer, ChunkRow, Notice, Retrieved
 from secure_rag.model.ids import ChunkKey
 from secure_rag.model.subject import CallerIdentity, Subject
@@ -76,7 +77,8 @@ class Recorder:
             results=results,
         )
         event = self._event(view, caller, subject, request.purpose, delivered)
-        event |= {"query": self._query(request.query), "k": request.k, "complete": complete}
+        event |= query_fields(self.query_key, request.query, keep_query_text=self.keep_query_text)
+        event |= {"k": request.k, "complete": complete}
         event |= {"filter": self._filter(request), "context": request.context_id is not None}
         self.audit.record(caller.tenant, "retrieve", decision_id, event)
         return answer
@@ -197,11 +199,6 @@ class Recorder:
         generation, n = view.policy_version(subject.tenant)
         text = f"{decision_id}\0{generation}\0{n}"
         return hmac.digest(self.token_key, text.encode("utf-8"), hashlib.sha256).hex()[:32]
-
-    def _query(self, query: str) -> dict[str, str]:
-        data = query.encode("utf-8", "surrogatepass")
-        digest = hmac.digest(self.query_key, data, hashlib.sha256).hex()
-        return {"digest": digest, "text": query} if self.keep_query_text else {"digest": digest}
 
     @staticmethod
     def _filter(request: RetrievalRequest) -> dict[str, object]:

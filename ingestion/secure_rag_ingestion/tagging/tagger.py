@@ -68,6 +68,8 @@ class Tagger:
             "label": label,
             "compartments": sorted(compartments),
             "trust": manifest.trust.value,
+            # Names and places are no part of the class, but a change of them must reach the explanations.
+            "entries": [[x.lock, x.effect, x.entry, x.place] for x in mapped.origins],
         }
         digest = hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode("utf-8")).digest()
         return Tag(
@@ -97,7 +99,8 @@ class Tagger:
             source=self._source.key,
         )
         origins = origins_to_json(canonical_origins(locks, tag.origins))
-        return Permission(intern_class(connection, cls), tag.digest, origins, confirmed_at)
+        unresolved = json.dumps(tag.unresolved, ensure_ascii=False)
+        return Permission(intern_class(connection, cls), tag.digest, origins, unresolved, confirmed_at)
 
     def _label(self, names: Sequence[str]) -> tuple[LabelId, tuple[str, ...]]:
         unknown = tuple(sorted(x for x in names if x not in self._by_name))
