@@ -41,7 +41,6 @@ from secure_rag_ingestion.connectors.filesystem import (
 from secure_rag_ingestion.contributors import Contributors
 from secure_rag_ingestion.deletions import erase, remove_missing
 from secure_rag_ingestion.outcomes import permission_outcome
-from secure_rag_ingestion.parsing.media import media_type
 from secure_rag_ingestion.parsing.model import ParseFailure
 from secure_rag_ingestion.parsing.sandbox import SandboxedParser
 from secure_rag_ingestion.runs import (
@@ -190,7 +189,8 @@ class Run:
         """One item: read, tag, compare, and do only the work that its change needs."""
         if listed.problem is not None:
             if listed.skip:
-                return self._later(run, RunItem(listed.native_id, Outcome.SKIPPED, listed.problem.value))
+                self._later(run, RunItem(listed.native_id, Outcome.SKIPPED, listed.problem.value))
+                return None
             raise ItemFailedError(listed.problem, "cannot be a document")
         fetched = connector.fetch(listed.native_id)
         sidecar_name = None if fetched.sidecar is None else listed.native_id + SIDECAR_SUFFIX
@@ -207,7 +207,8 @@ class Run:
                 class_before=stored.class_key,
                 class_after=stored.class_key,
             )
-            return self._later(run, item)
+            self._later(run, item)
+            return None
         if change.work is Work.PERMISSIONS and stored is not None:
             return self._repoint(run, stored, tag, change)
         return self._ingest(run, listed, fetched, sha256, tag, change, stored)
@@ -247,8 +248,7 @@ class Run:
     ) -> RunItem:
         """Parse, scan, chunk and embed outside the transaction; then write everything at once."""
         begun = time.perf_counter_ns()
-        mime = media_type(listed.native_id, fetched.content[:4096])
-        parsed = self._tools.parser.parse(fetched.content, mime, listed.native_id)
+        parsed = self._tools.parser.parse(listed.native_id, fetched.content)
         parsed_at = time.perf_counter_ns()
         title = parsed.title or listed.native_id.rsplit("/", 1)[-1].rsplit(".", 1)[0]
         findings = self._tools.scanner.scan(parsed, title, self._source.manifest.trust)
@@ -263,7 +263,7 @@ class Run:
         embedded_at = time.perf_counter_ns()
         content = NewContent(
             title=title,
-            mime=mime,
+            mime=parsed.mime,
             contributor=self._contributors.of(listed.native_id),
             content_sha256=sha256,
             pipeline_id=self._tools.pipeline_id,

@@ -40,7 +40,7 @@ def sources(connection: sa.Connection) -> list[SourceHealth]:
         .group_by(d.source_id, d.state)
     ).all():
         states.setdefault(source_id, {})[DocumentState(state).name.lower()] = count
-    by_default = dict(
+    by_default: dict[int, int] = dict(
         connection.execute(
             sa.select(d.source_id, sa.func.count())
             .join(t.acl_class, a.id == d.class_id)
@@ -51,7 +51,12 @@ def sources(connection: sa.Connection) -> list[SourceHealth]:
     )
     return [
         SourceHealth(
-            r.tenant, r.name, Micros(r.acl_as_of), Micros(r.max_acl_age), states.get(r.id, {}), by_default.get(r.id, 0)
+            r.tenant,
+            r.name,
+            Micros(r.acl_as_of),
+            Micros(r.max_acl_age),
+            states.get(r.id, {}),
+            by_default.get(r.id, 0),
         )
         for r in heads
     ]

@@ -92,7 +92,9 @@ def reviews(connection: sa.Connection, document: ReviewedDocument) -> list[Revie
 def maintenance_text(connection: sa.Connection, document: ReviewedDocument) -> str:
     """Text of a document in whatever state, for a reviewer. The caller records that it was looked at."""
     c = t.chunk.c
-    texts = connection.execute(sa.select(c.text).where(c.document_id == document.key).order_by(c.ord)).scalars()
+    texts = connection.execute(
+        sa.select(c.text).where(c.document_id == document.key).order_by(c.ord)
+    ).scalars()
     return "\n".join(texts)
 
 

@@ -173,10 +173,9 @@ class SubjectReader:
         if caller.kind == "agent" and caller.key != who.key:
             # An agent acts for somebody else only through a delegation that was made for it.
             return None, ()
-        hops = [self._granted(tenant, caller)]
         if who.kind == "agent" and who.key != caller.key:
-            hops.append(self._granted(tenant, who))
-        return who, tuple(x for x in hops if x is not None) if all(hops) else ()
+            return who, (self._granted(tenant, caller), self._granted(tenant, who))
+        return who, (self._granted(tenant, caller),)
 
     def _delegated(
         self, tenant: TenantKey, caller: PrincipalRow, public_id: str
@@ -185,20 +184,18 @@ class SubjectReader:
         if not chain or chain[-1].agent_id != caller.key or len(chain) > MAX_AGENT_HOPS:
             return None, ()
         root = chain[0]
-        hops: list[Hop] = []
-        creator = root.created_by
-        first = self._by_key(tenant, PrincipalKey(creator))
-        granted = self._granted(tenant, first) if first is not None and first.kind == "app" else None
-        if granted is None:
+        maker = self._by_key(tenant, PrincipalKey(root.created_by))
+        if maker is None or maker.kind != "app":
             return None, ()
-        hops.append(granted)
+        hops = [self._granted(tenant, maker)]
+        creator = root.created_by
         for link in chain:
             agent = self._by_key(tenant, PrincipalKey(link.agent_id))
             intact = link.created_by == creator and link.subject_id == root.subject_id
-            granted = self._granted(tenant, agent) if agent is not None and agent.kind == "agent" else None
-            if granted is None or not intact or not link.valid_from <= self._now < link.valid_to:
+            live = link.valid_from <= self._now < link.valid_to
+            if agent is None or agent.kind != "agent" or not intact or not live:
                 return None, ()
-            hops.append(self._narrowed(tenant, granted, link))
+            hops.append(self._narrowed(tenant, self._granted(tenant, agent), link))
             creator = link.agent_id
         return self._by_key(tenant, PrincipalKey(root.subject_id)), tuple(hops)
 
@@ -217,7 +214,8 @@ class SubjectReader:
             ).one_or_none()
         return []
 
-    def _granted(self, tenant: TenantKey, who: PrincipalRow) -> Hop | None:
+    def _granted(self, tenant: TenantKey, who: PrincipalRow) -> Hop:
+        """The hop of an application or agent. Without a grant, or with contradictory ones, it allows nothing."""
         g = t.grant.c
         rows = self._connection.execute(
             sa.select(t.grant).where(
@@ -227,12 +225,14 @@ class SubjectReader:
                 self._now < g.valid_to,
             )
         ).all()
-        if len(rows) != 1 or not who.active:  # no grant, or contradictory ones: nothing
-            return None
+        closure = self.closure(tenant, who.key)
+        if len(rows) != 1 or not who.active:
+            nothing: frozenset[str] = frozenset()
+            return Hop(who.key, closure, nothing, (), frozenset(), frozenset(), nothing, Micros(0))
         row = rows[0]
         return Hop(
             principal=who.key,
-            closure=self.closure(tenant, who.key),
+            closure=closure,
             actions=_names(row.actions),
             ceilings=(LabelId(row.label),),
             compartments=frozenset(Compartment(x) for x in _names(row.compartments)),

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -22,6 +23,17 @@ from secure_rag.model.locks import AclClass, Lock
 
 _MAX_PARAMETERS = 500
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentStatus:
+    """Where a document stands."""
+
+    class_key: ClassKey | None
+    live: bool
+    quarantined: bool
+    acl_as_of: Micros
+    max_acl_age: Micros
 
 
 class ReadView(SubjectReader):
@@ -100,6 +112,24 @@ class ReadView(SubjectReader):
             for part in _parts(list(dict.fromkeys(keys)))
             for row in self._read_chunks(tenant, c.id.in_(part))
         }
+
+    def document_status(self, tenant: TenantKey, source: str, native_id: str) -> DocumentStatus | None:
+        """Where one document stands, by the name its source gave it."""
+        d, s = t.document.c, t.source.c
+        row = self._connection.execute(
+            sa.select(d.class_id, d.state, d.acl_as_of, s.acl_as_of.label("source_as_of"), s.max_acl_age)
+            .join(t.source, s.id == d.source_id)
+            .where(d.tenant_id == tenant, s.name == source, d.native_id == native_id)
+        ).one_or_none()
+        if row is None:
+            return None
+        return DocumentStatus(
+            None if row.class_id is None else ClassKey(row.class_id),
+            row.state == int(t.DocumentState.LIVE),
+            row.state == int(t.DocumentState.QUARANTINED),
+            Micros(max(row.acl_as_of, row.source_as_of)),
+            Micros(row.max_acl_age),
+        )
 
     def documents_per_class(self, tenant: TenantKey) -> dict[ClassKey, int]:
         """How many live documents each class guards."""

@@ -56,6 +56,7 @@ class MappedPermissions:
 
     `labels` are the names that the mapping rule and the sidecar give; the highest counts, since a sidecar may only
     raise (an authoritative sidecar's label stands alone). Empty means the default of the source, then of the taxonomy.
+    `default_counts` says that this default is one of the labels too: a sidecar raises above it, never lowers.
     """
 
     locks: tuple[MappedLock, ...]
@@ -63,6 +64,7 @@ class MappedPermissions:
     compartments: tuple[str, ...]
     origins: tuple[Origin, ...]
     unresolved: tuple[UnresolvedName, ...]
+    default_counts: bool = False
 
 
 def canonical_origins(locks: Sequence[Lock], origins: Iterable[Origin]) -> tuple[Origin, ...]:

@@ -19,7 +19,7 @@ from secure_rag.errors import AuthenticationError, ModelError, NotFoundError, Un
 from secure_rag.model.decisions import Answer, ChunkRow
 from secure_rag.model.ids import ChunkKey
 from secure_rag.model.subject import CallerIdentity, Subject
-from secure_rag.ports import AccessScope, Embedder, PolicyEngine, Vector, VectorStore
+from secure_rag.ports import AccessScope, Embedder, PolicyEngine, VectorStore
 from secure_rag.retrieval.authorize import Authorized, authorize_chunks
 from secure_rag.retrieval.candidates import Screen, Screened
 from secure_rag.retrieval.conversation import Conversation, Conversations
@@ -29,6 +29,7 @@ from secure_rag.retrieval.scope import compile_scope
 
 if TYPE_CHECKING:
     from secure_rag.database.views import ReadView
+    from secure_rag.ports import Vector
 
 ATTEMPTS: Final = 3
 REFILL_ROUNDS: Final = 4

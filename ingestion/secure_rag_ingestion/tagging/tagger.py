@@ -60,7 +60,7 @@ class Tagger:
         """
         if not mapped.locks:
             raise PolicyError("permissions without a lock")
-        label, unknown = self._label(mapped.labels)
+        label, unknown = self._label(mapped.labels, default_counts=mapped.default_counts)
         compartments = frozenset(ids.compartment(x) for x in mapped.compartments)
         manifest = self._source.manifest
         body = {
@@ -102,13 +102,13 @@ class Tagger:
         unresolved = json.dumps(tag.unresolved, ensure_ascii=False)
         return Permission(intern_class(connection, cls), tag.digest, origins, unresolved, confirmed_at)
 
-    def _label(self, names: Sequence[str]) -> tuple[LabelId, tuple[str, ...]]:
+    def _label(self, names: Sequence[str], *, default_counts: bool) -> tuple[LabelId, tuple[str, ...]]:
         unknown = tuple(sorted(x for x in names if x not in self._by_name))
         found = [self._by_name[x] for x in names if x in self._by_name]
         if unknown:
             found.append(self._taxonomy.default)
-        if not found and self._source.default_label is not None:
-            found.append(self._source.default_label)
+        if not found or default_counts:
+            found.append(self._source.default_label or self._taxonomy.default)
         return self._taxonomy.highest(found), unknown
 
 

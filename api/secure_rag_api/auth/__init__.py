@@ -1,0 +1,1 @@
+"""Who calls, and for whom: tokens of a configured issuer, and a local issuer for development."""

@@ -1,0 +1,70 @@
+"""Entry point: joins the command groups."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import structlog
+import typer
+
+from secure_rag_api.cli import (
+    audit,
+    backup,
+    delegations,
+    demo,
+    directory,
+    doctor,
+    ingest,
+    init,
+    quarantine,
+    retrieve,
+    runs,
+    serve,
+    token,
+)
+
+app = typer.Typer(
+    name="secure-rag",
+    help="The gate between a company's documents and its AI.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command("init")(init.init)
+app.command("doctor")(doctor.doctor)
+app.command("retrieve")(retrieve.retrieve)
+app.command("token")(token.token)
+app.command("serve")(serve.serve)
+app.command("demo")(demo.demo)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
+app.add_typer(directory.app, name="directory", help="Users, groups, applications, agents and their grants.")
+app.add_typer(directory.labels_app, name="labels", help="Sensitivity labels and compartments.")
+app.add_typer(ingest.app, name="ingest", help="Bring documents and their permissions into the index.")
+app.add_typer(runs.app, name="runs", help="What ingest runs did.")
+app.add_typer(quarantine.app, name="quarantine", help="Documents that detectors held back.")
+app.add_typer(delegations.app, name="delegations", help="Let an agent act for somebody, or stop it.")
+app.add_typer(audit.app, name="audit", help="Read and verify the audit log.")
+
+
+def main() -> None:
+    """Run the command line."""
+    # Models come from installed packages; nothing is fetched at run time.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+    )
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""`secure-rag runs list|show`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import sqlalchemy as sa
+import typer
+
+from secure_rag.database import tables as t
+from secure_rag.errors import NotFoundError
+from secure_rag_api.cli.common import (
+    HomeOption,
+    JsonOption,
+    emit,
+    reports_errors,
+    show_pairs,
+    show_table,
+    when,
+)
+from secure_rag_api.wiring import open_installation
+
+app = typer.Typer(no_args_is_help=True)
+_COLUMNS = ("run", "tenant", "source", "status", "started", "finished", "by", "items", "detail")
+
+
+@app.callback()
+def _group() -> None:
+    """What ingest runs did."""
+
+
+@app.command("list")
+@reports_errors
+def list_(
+    home: HomeOption,
+    limit: Annotated[int, typer.Option(help="Newest runs to show.")] = 20,
+    json_output: JsonOption = False,
+) -> None:
+    """Runs, newest first."""
+    with open_installation(home) as opened, opened.reader.connect() as connection:
+        shown = [_shown(row) for row in connection.execute(_runs().limit(limit)).all()]
+    if json_output:
+        emit([dict(zip(_COLUMNS, x, strict=True)) for x in shown])
+    else:
+        show_table(_COLUMNS, shown)
+
+
+@app.command("show")
+@reports_errors
+def show(
+    run: Annotated[str, typer.Argument(help="Identifier of the run.")],
+    home: HomeOption,
+    outcome: Annotated[str | None, typer.Option(help="Only items with this outcome.")] = None,
+    json_output: JsonOption = False,
+) -> None:
+    """One run with every item: outcome, reason code, durations."""
+    with open_installation(home) as opened, opened.reader.connect() as connection:
+        head = connection.execute(_runs().where(t.run.c.public_id == run)).one_or_none()
+        if head is None:
+            raise NotFoundError(f"no run {run!r}")
+        i = t.run_item.c
+        statement = sa.select(t.run_item).join(t.run, t.run.c.id == i.run_id).where(t.run.c.public_id == run)
+        if outcome is not None:
+            statement = statement.where(i.outcome == outcome)
+        items = [
+            {
+                "item": r.native_id,
+                "outcome": r.outcome,
+                "reason": r.reason,
+                "detail": r.detail,
+                "version": r.version,
+                "class_before": r.class_before,
+                "class_after": r.class_after,
+                "chunks": r.chunks,
+                "parse_ms": round(r.parse_us / 1000, 1),
+                "embed_ms": round(r.embed_us / 1000, 1),
+                "total_ms": round(r.total_us / 1000, 1),
+            }
+            for r in connection.execute(statement.order_by(i.id)).all()
+        ]
+    summary = dict(zip(_COLUMNS, _shown(head), strict=True))
+    if json_output:
+        emit({"run": summary, "items": items})
+        return
+    show_pairs(summary)
+    columns = ("item", "outcome", "reason", "detail", "chunks", "total_ms")
+    show_table(columns, [[x[c] for c in columns] for x in items])
+
+
+def _runs() -> sa.Select[tuple[object, ...]]:
+    count = sa.select(sa.func.count()).where(t.run_item.c.run_id == t.run.c.id).scalar_subquery()
+    return (
+        sa.select(
+            t.run, t.source.c.name.label("source"), t.tenant.c.name.label("tenant"), count.label("items")
+        )
+        .join(t.source, t.source.c.id == t.run.c.source_id)
+        .join(t.tenant, t.tenant.c.id == t.run.c.tenant_id)
+        .order_by(t.run.c.id.desc())
+    )
+
+
+def _shown(row: sa.Row[tuple[object, ...]]) -> Sequence[object]:
+    return (
+        row.public_id,
+        row.tenant,
+        row.source,
+        row.status,
+        when(row.started_at),
+        when(row.finished_at),
+        row.started_by,
+        row.items,
+        row.detail,
+    )

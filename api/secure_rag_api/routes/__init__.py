@@ -1,0 +1,1 @@
+"""The routes; `calls` is what every one of them goes through."""

@@ -1,0 +1,216 @@
+"""The only composition root: joins policy engine, stores, embedding, audit and flows over one home."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from secure_rag.audit.log import AuditLog, AuditOptions
+from secure_rag.audit.signing import create_keys, load_digest_key, load_signer
+from secure_rag.config import Settings, load_settings
+from secure_rag.database.contexts import ContextLedger
+from secure_rag.database.documents import PublicIds
+from secure_rag.database.engine import open_engine
+from secure_rag.database.home import Home
+from secure_rag.database.views import Views
+from secure_rag.detection import (
+    ContributorBurst,
+    NearDuplicates,
+    QueryEcho,
+    default_document_detectors,
+    detection_digest,
+)
+from secure_rag.embedding import open_embedder
+from secure_rag.errors import ConfigError
+from secure_rag.ports import Clock, Embedder, VectorStore
+from secure_rag.retrieval.candidates import Screen
+from secure_rag.retrieval.conversation import Conversations
+from secure_rag.retrieval.record import Recorder
+from secure_rag.retrieval.service import RetrievalService
+from secure_rag.stores.embedded import EmbeddedStore
+from secure_rag_acl.casbin_engine import CasbinEngine
+from secure_rag_acl.explain import explain_row
+from secure_rag_api.clock import SystemClock
+from secure_rag_ingestion.chunking.chunker import Chunker
+from secure_rag_ingestion.parsing.sandbox import SandboxedParser, SandboxLimits, default_requirements
+from secure_rag_ingestion.pipeline import Tools
+from secure_rag_ingestion.scanning.scanner import Scanner
+
+if TYPE_CHECKING:
+    from secure_rag.stores.qdrant import QdrantStore
+
+_SECOND = 1_000_000
+_PIPELINE_FORMAT = 1
+
+
+@dataclass
+class Installation:
+    """One opened home. Expensive parts are made on first use and closed together."""
+
+    home: Home
+    settings: Settings
+    clock: Clock
+    engine: sa.Engine
+    reader: sa.Engine
+    audit: AuditLog
+    closing: ExitStack
+    embedder_override: Embedder | None = None
+
+    @cached_property
+    def views(self) -> Views:
+        """Snapshots for decision code."""
+        return Views(self.reader, self.clock.now)
+
+    @cached_property
+    def policy(self) -> CasbinEngine:
+        """The policy engine; refuses to exist when its start-up checks fail."""
+        return CasbinEngine()
+
+    @cached_property
+    def ids(self) -> PublicIds:
+        """Identifiers that callers see."""
+        return PublicIds(self.home.key("public-ids"))
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """The embedding engine of the settings."""
+        return self.embedder_override or open_embedder(self.settings.embedding)
+
+    @cached_property
+    def store(self) -> EmbeddedStore | QdrantStore:
+        """The vector store of the settings."""
+        if self.settings.qdrant is not None:
+            return _qdrant(self)
+        store = EmbeddedStore(self.home.control, self.embedder.engine_id, self.embedder.dimensions)
+        self.closing.callback(store.close)
+        return store
+
+    @cached_property
+    def retrieval(self) -> RetrievalService:
+        """The query flow."""
+        store: VectorStore = self.store
+        detectors = (QueryEcho(),)
+        duplicates = NearDuplicates(tau=self.settings.near_duplicate_tau)
+        return RetrievalService(
+            views=self.views,
+            engine=self.policy,
+            store=store,
+            embedder=self.embedder,
+            screen=Screen(detectors, duplicates),
+            conversations=Conversations(
+                ContextLedger(self.home.contexts),
+                self.home.key("contexts"),
+                self.settings.context_ttl_s * _SECOND,
+            ),
+            recorder=Recorder(
+                audit=self.audit,
+                engine=self.policy,
+                explain=explain_row,
+                query_key=load_digest_key(self.home.keys),
+                token_key=self.home.key("policy-tokens"),
+                engine_id=self.embedder.engine_id,
+                detection_digest=detection_digest((*detectors, duplicates)),
+                keep_query_text=self.settings.audit.query_text,
+            ),
+        )
+
+    @cached_property
+    def ingest_tools(self) -> Tools:
+        """What ingest runs use, the parse sandbox among it."""
+        parser = self.closing.enter_context(self._parser())
+        scanner = Scanner(default_document_detectors())
+        burst = ContributorBurst()
+        chunker = Chunker()
+        parts = (
+            _PIPELINE_FORMAT,
+            *(f"{name}-{version(name)}" for name in ("kreuzberg", "pypdfium2", "selectolax", "defusedxml")),
+            chunker.chunker_id,
+            detection_digest((*scanner.detectors, burst)),
+            self.embedder.engine_id,
+        )
+        return Tools(
+            engine=self.engine,
+            ids=self.ids,
+            parser=parser,
+            chunker=chunker,
+            embedder=self.embedder,
+            scanner=scanner,
+            burst=burst,
+            audit=self.audit,
+            clock=self.clock,
+            pipeline_id=hashlib.sha256(repr(parts).encode("utf-8")).hexdigest(),
+            max_bytes=self.settings.parser.input_mib << 20,
+        )
+
+    def close(self) -> None:
+        """Close everything that was opened; what is closed already stays so."""
+        self.closing.close()
+
+    def new_id(self) -> str:
+        """Identifier of an audit event that has no other."""
+        return secrets.token_hex(16)
+
+    def _parser(self) -> SandboxedParser:
+        chosen = self.settings.parser
+        limits = SandboxLimits(
+            memory_bytes=chosen.memory_mib << 20,
+            wall_seconds=chosen.wall_seconds,
+            input_bytes=chosen.input_mib << 20,
+        )
+        required = default_requirements() - frozenset(chosen.accepted_weaknesses)
+        return SandboxedParser(limits, require=required)
+
+
+@contextmanager
+def open_installation(
+    root: Path, *, clock: Clock | None = None, embedder: Embedder | None = None
+) -> Iterator[Installation]:
+    """Open a home; everything that was made on the way is closed at the end.
+
+    Raises:
+        ConfigError: no home there, or a file of it is damaged.
+    """
+    home = Home(root.resolve())
+    home.check()
+    settings = load_settings(home.root)
+    chosen = clock or SystemClock()
+    with ExitStack() as closing:
+        engine, reader = open_engine(home.control), open_engine(home.control, read_only=True)
+        closing.callback(engine.dispose)
+        closing.callback(reader.dispose)
+        options = AuditOptions(
+            checkpoint_every=settings.audit.checkpoint_every, keep_query_text=settings.audit.query_text
+        )
+        audit = AuditLog(home.audit, load_signer(home.keys), chosen, options)
+        closing.enter_context(audit)
+        yield Installation(home, settings, chosen, engine, reader, audit, closing, embedder)
+
+
+def create_installation(root: Path, settings_text: str) -> Home:
+    """Create a home with its keys.
+
+    Raises:
+        ConfigError: there is one already, or the folder cannot be written.
+    """
+    home = Home(root.resolve())
+    if home.control.exists():
+        raise ConfigError(f"{home.root}: there is a home already")
+    home.create()
+    create_keys(home.keys)
+    home.settings.write_text(settings_text, encoding="utf-8")
+    home.settings.chmod(0o600)
+    load_settings(home.root)
+    return home
+
+
+def _qdrant(installation: Installation) -> QdrantStore:
+    raise NotImplementedError

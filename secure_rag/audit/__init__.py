@@ -1,0 +1,1 @@
+"""Tamper-evident audit log: one hash chain per writer, durable before an answer leaves, signed checkpoints."""

@@ -1,0 +1,1 @@
+"""Vector stores behind `secure_rag.ports.VectorStore`. Needs the `[server]` installation."""

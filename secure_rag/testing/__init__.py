@@ -1,0 +1,1 @@
+"""What tests of secure-rag and of its plug-ins reuse. Never imported by the product."""

@@ -1,0 +1,118 @@
+"""Every security control has an id; tests say which one they prove; `tests/security/test_controls.py` compares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+_F = TypeVar("_F", bound=Callable[..., object])
+
+CONTROLS: dict[str, str] = {
+    # ---- decisions
+    "acl:tenant-isolation": "A class of another tenant is never opened.",
+    "acl:allow-list": "Only who is on the allow list, directly or through groups, opens a lock; empty means nobody.",
+    "acl:deny-overrides": "A deny of the subject, or of any hop, closes the lock whatever the allow list says.",
+    "acl:deny-everyone": "A deny of everyone closes the lock for all, guests and services included.",
+    "acl:unresolved-deny": "A deny that names somebody unmapped, deleted, unknown or incomplete closes the lock for all.",
+    "acl:all-locks": "A class opens only if every one of its locks opens, and it has at least one.",
+    "acl:allow-expiry": "An allow entry ends at its expiry, exclusive; a deny never ends.",
+    "acl:label-dominance": "The clearance must dominate the label; a missing clearance sees nothing.",
+    "acl:label-default": "A label that the taxonomy does not know demands more than any clearance has.",
+    "acl:need-to-know": "Every compartment of the class must be among the subject's.",
+    "acl:delegation-narrows": "Every hop must permit action, label, compartments, source, purpose and instant.",
+    "acl:application-is-hop-zero": "Nothing is open without at least one hop, and with too many.",
+    "acl:empty-subject": "An unknown, inactive or empty subject opens nothing.",
+    "acl:everyone-is-members": "`everyone` holds active members only: no guests, services, agents or applications.",
+    "acl:error-denies": "An exception inside an evaluation denies with a reason of its own.",
+    # ---- engine
+    "acl:startup-invariants": "The engine refuses to serve with altered rows, effects, model or a failing self-test.",
+    "acl:one-casbin": "The `casbin` distribution is never installed beside `pycasbin`.",
+    "acl:empty-policy-denies": "No named function answers true to the empty strings of an empty policy.",
+    "acl:paths-agree": "Compiled set, Casbin and an independent brute force agree on every decision.",
+    "acl:cache-by-content": "A cached scope is keyed by all it depends on and ends when the first entry expires.",
+    "acl:restore-drops-index": "Another generation of the database drops index and cache.",
+    "acl:reasons": "Every verdict has the reason that an auditor needs.",
+    # ---- mappings
+    "acl:mapping-no-match-nobody": "A path that no rule matches is readable by nobody.",
+    "acl:mapping-last-rule": "The last matching rule decides, and path patterns mean one thing.",
+    "acl:mapping-unmapped": "An unmapped name in an allow list grants nothing; in a deny list it closes the lock.",
+    "acl:mapping-collisions": "Two native names are one principal only when the data owner says so.",
+    "acl:sidecar-narrows": "A sidecar may only add locks, compartments or a higher label, unless it is authoritative.",
+    "acl:files-refused": "Malformed, oversized or trick YAML is refused with file, line and what is wrong.",
+    # ---- embedding and chunking
+    "model:pinned-weights": "No model file is loaded before its digest is checked against the pinned one.",
+    "model:private-cache": "The exported model is kept where nobody else can write.",
+    "model:cache-integrity": "An exported model that does not match its recorded digest is never loaded.",
+    "model:export-isolated": "The export runs with verified files only, offline and without the server's environment.",
+    "model:no-torch-in-server": "The default engine serves without torch and without a network.",
+    "model:no-pickle": "Pickled weights are never loaded and a model's own code is never run.",
+    "model:unit-vectors": "A vector that is not finite, not of norm 1 or of another length is refused.",
+    "model:reproducible": "The same text gives the same vector, bit by bit, whatever is embedded around it.",
+    "chunking:complete": "Every visible character of a document is in exactly one chunk, with exact offsets.",
+    "chunking:bounded": "No chunk is longer than its limits, and none is embedded only in part.",
+    # ---- directory
+    "acl:directory-validated": "Names, kinds, nesting, labels and dates of a directory are checked before a row is written.",
+    "acl:directory-incomplete": "An incomplete import removes nothing and makes groups uncertain.",
+    "acl:directory-tombstones": "A deleted group keeps its links, so that denies stay closed.",
+    "acl:directory-atomic": "An import is written whole or not at all; unchanged content moves nothing.",
+    "acl:never-widens": "Removing a mapping line, a group or a page of a sync never enlarges a reader set.",
+    "acl:labels-guarded": "A used label cannot be removed; a reordering or another default needs a knowing yes.",
+    # ---- audit
+    "audit:durable-before-answer": "An acknowledged event survives the death of its process at any moment.",
+    "audit:unavailable-refuses": "An event that cannot be made durable is refused, and later ones still chain.",
+    "audit:one-chain-per-writer": "Processes write at once, each its own chain, and all of them verify.",
+    "audit:tamper-evident": "A changed, removed, reordered, repeated or added row is found and named.",
+    "audit:off-host-checkpoint": "A cut tail, a lost chain and recomputed hashes show against an exported checkpoint.",
+    "audit:retention-signed": "Old events go by a signed cut only, and their bytes are gone.",
+    "audit:no-content": "No content of documents is recorded, and query text only as a keyed digest unless enabled.",
+    # ---- detection
+    "detection:unicode": "Invisible, reordering and byte-carrying characters are found on raw text.",
+    "detection:instruction-patterns": "Instructions to a model inside a document quarantine it, however dressed up.",
+    "detection:honest-text": "Business text that uses the words of attacks is not quarantined.",
+    "detection:query-echo": "A passage whose body repeats the query is annotated.",
+    "detection:near-duplicates": "Copies of low trust count once; nobody erases text of equal or higher trust.",
+    "detection:trust-mixing": "External content never shares an answer or a context with content above the threshold.",
+    # ---- HTTP API
+    "api:two-identities": "Every call names caller and subject by tokens of two kinds that agree on the tenant.",
+    "api:token-signature": "Only signatures by the issuer's keys, named by key id, with an allowed algorithm count.",
+    "api:token-claims": "Issuer, one audience, integer times, a capped lifetime and canonical names are demanded.",
+    "api:key-rotation": "A key taken out of the key set ends what it has signed at once, remembered or not.",
+    "api:development-issuer": "The development issuer works in development on loopback only; production refuses it.",
+    "api:errors-say-nothing": "No exception text and nothing of a request reaches an error response or the log.",
+    "api:denied-equals-unknown": "Denied, unknown and empty have the same status, shape and bytes apart from ids.",
+    "api:bounded-requests": "Head, body, time to send, connections and waiting calls are bounded.",
+    "api:one-meaning": "Repeated headers, duplicate keys, unknown fields and loose types are refused.",
+    "api:rate-before-audit": "Who asks too often never reaches the query flow, whatever subject is named.",
+    "api:authenticated-first": "A body is not looked at, nor anything decided, before both tokens are verified.",
+    # ---- client
+    "client:tokens-stay-private": "Tokens go over https or loopback only, and never into logs, errors or reprs.",
+    # ---- stores
+    "store:hint-not-authority": "Class and text of a hit come from one statement; a stale store leaks nothing.",
+    "store:empty-scope": "An empty scope answers nothing before the store is touched.",
+    "store:scope-only": "Only live chunks of the scope's tenant and classes are ever returned.",
+    "store:non-interference": "Documents outside a scope change neither ids, order nor scores of its answers.",
+    "store:nothing-lost": "Answers are exact: the best allowed chunks, ties by chunk key, never fewer than there are.",
+    "store:follower-fails-closed": "A store that no longer follows its database is not ready and refuses to search.",
+    "store:one-engine": "Vectors of another embedding engine are never ranked.",
+    "store:bad-vectors": "Damaged vectors and malformed queries are refused and hinder nothing else.",
+    "store:crash-safe": "Killed writers and repeated steps leave a store equal to a fresh one.",
+    "store:must-only": "Remote filters are typed and `must` only; a point that lacks a field matches nothing.",
+    "store:no-text-outside": "A remote store gets keys and vectors, never text.",
+    "store:reconciled": "Every difference between a remote store and the database is found, repaired and reported.",
+}
+
+
+def control(*ids: str) -> Callable[[_F], _F]:
+    """Mark a test as proof of controls.
+
+    Raises:
+        ValueError: an id that `CONTROLS` does not know, or none at all.
+    """
+    unknown = [x for x in ids if x not in CONTROLS]
+    if unknown or not ids:
+        raise ValueError(f"unknown control: {unknown}")
+
+    def mark(test: _F) -> _F:
+        return test
+
+    return mark
