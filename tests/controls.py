@@ -13,7 +13,7 @@ CONTROLS: dict[str, str] = {
     "acl:allow-list": "Only who is on the allow list, directly or through groups, opens a lock; empty means nobody.",
     "acl:deny-overrides": "A deny of the subject, or of any hop, closes the lock whatever the allow list says.",
     "acl:deny-everyone": "A deny of everyone closes the lock for all, guests and services included.",
-    "acl:unresolved-deny": "A deny that names somebody unmapped, deleted, unknown or incomplete closes the lock for all.",
+    "acl:unresolved-deny": "A deny naming somebody unmapped, deleted, unknown or incomplete closes the lock for all.",
     "acl:all-locks": "A class opens only if every one of its locks opens, and it has at least one.",
     "acl:allow-expiry": "An allow entry ends at its expiry, exclusive; a deny never ends.",
     "acl:label-dominance": "The clearance must dominate the label; a missing clearance sees nothing.",
@@ -39,6 +39,19 @@ CONTROLS: dict[str, str] = {
     "acl:mapping-collisions": "Two native names are one principal only when the data owner says so.",
     "acl:sidecar-narrows": "A sidecar may only add locks, compartments or a higher label, unless it is authoritative.",
     "acl:files-refused": "Malformed, oversized or trick YAML is refused with file, line and what is wrong.",
+    # ---- parsing
+    "parsing:no-files": "A parser that a document took over reads and writes no file and no other process.",
+    "parsing:no-network": "It reaches no network and no socket.",
+    "parsing:no-processes": "It starts, signals and becomes no other process.",
+    "parsing:no-secrets": "It has an empty environment, three descriptors and nothing of the server in memory.",
+    "parsing:bounded": "Its memory, time and answer are bounded, and the parent pays for none of them.",
+    "parsing:untrusted-answer": "Its answer is read as foreign input: one frame, sized, of a strict schema.",
+    "parsing:one-process-per-document": "Whatever happens to one document, the next one is parsed by a fresh process.",
+    "parsing:walls-required": "A wall that cannot be put up stops the parse unless the configuration accepts that.",
+    "parsing:private-library": "The extractor's library is unpacked beforehand into a folder nobody else can write.",
+    "parsing:archives-bounded": "Office archives are checked, by really unpacking them, before a parser opens them.",
+    "parsing:type-agrees": "A file whose name and first bytes disagree is refused.",
+    "parsing:hidden-text": "Text that a reader of the rendered document does not see is reported.",
     # ---- embedding and chunking
     "model:pinned-weights": "No model file is loaded before its digest is checked against the pinned one.",
     "model:private-cache": "The exported model is kept where nobody else can write.",
@@ -51,7 +64,7 @@ CONTROLS: dict[str, str] = {
     "chunking:complete": "Every visible character of a document is in exactly one chunk, with exact offsets.",
     "chunking:bounded": "No chunk is longer than its limits, and none is embedded only in part.",
     # ---- directory
-    "acl:directory-validated": "Names, kinds, nesting, labels and dates of a directory are checked before a row is written.",
+    "acl:directory-validated": "Names, kinds, nesting, labels and dates of a directory are checked before any write.",
     "acl:directory-incomplete": "An incomplete import removes nothing and makes groups uncertain.",
     "acl:directory-tombstones": "A deleted group keeps its links, so that denies stay closed.",
     "acl:directory-atomic": "An import is written whole or not at all; unchanged content moves nothing.",
@@ -68,6 +81,7 @@ CONTROLS: dict[str, str] = {
     # ---- detection
     "detection:unicode": "Invisible, reordering and byte-carrying characters are found on raw text.",
     "detection:instruction-patterns": "Instructions to a model inside a document quarantine it, however dressed up.",
+    "detection:hidden-markup": "Text that a parser extracts and no reader sees quarantines its document.",
     "detection:honest-text": "Business text that uses the words of attacks is not quarantined.",
     "detection:query-echo": "A passage whose body repeats the query is annotated.",
     "detection:near-duplicates": "Copies of low trust count once; nobody erases text of equal or higher trust.",
@@ -99,6 +113,36 @@ CONTROLS: dict[str, str] = {
     "store:must-only": "Remote filters are typed and `must` only; a point that lacks a field matches nothing.",
     "store:no-text-outside": "A remote store gets keys and vectors, never text.",
     "store:reconciled": "Every difference between a remote store and the database is found, repaired and reported.",
+    # ---- query flow
+    "retrieval:one-final-view": "A change committed before the final view counts, at whatever statement it came.",
+    "retrieval:no-torn-read": "Two states that both deny never add up to an allow.",
+    "retrieval:non-interference": "Documents that a subject cannot see change nothing in the subject's answers.",
+    "retrieval:text-through-one-door": "Text reaches callers through `authorize_chunks` only.",
+    "retrieval:audit-before-answer": "An answer whose event is not durable does not leave.",
+    "retrieval:bounded-refill": "A stale or flooded store costs bounded work and an incomplete answer, never a leak.",
+    "retrieval:stale-permissions": "Permissions confirmed too long ago are withheld.",
+    "retrieval:filter-narrows": "A caller's own filter can only narrow.",
+    "retrieval:delegation-bound": "A delegation works only for its last hop, and ends with its parents.",
+    "retrieval:context-bound": "A context keeps the two sides of the trust boundary apart across calls.",
+    "retrieval:revocation-next-query": "A revocation counts for the very next query, in every process.",
+    "e2e:no-leak-over-http": "Every answer of a large random world over HTTP equals brute force.",
+    "e2e:no-leak-under-churn": "The same while another process revokes and grants.",
+    # ---- ingest
+    "ingest:content-then-permissions": "Content and permissions of two moments are never joined.",
+    "ingest:no-links": "No link and no swapped folder leads out of a source.",
+    "ingest:failure-withholds": "Whatever fails withholds its document.",
+    "ingest:deletion-erases": "Deleted text and vectors are gone from the database files.",
+    "ingest:crash-safe": "A killed run, repeated, ends like an undisturbed one.",
+    "ingest:partial-listing": "An incomplete listing deletes and confirms nothing.",
+    "ingest:quarantine-holds": "Quarantined content is never returned, and a release binds to one version.",
+    "ingest:source-bound": "A source writes only its own documents and vouches for its own trust.",
+    # ---- operations
+    "ops:restore-serves-nothing": "A restored home serves nothing until directory and sources are read again.",
+    "ops:triggers-checked": "A home with missing or altered triggers is not served.",
+    "ops:operators-only": "Management commands need an OS user that the home maps to a principal.",
+    "ops:private-files": "Every file of a home is readable by its owner only.",
+    # ---- demo
+    "demo:controls-matter": "Each control, switched off alone, makes a scenario fail.",
 }
 
 

@@ -126,7 +126,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Hop:
-    """One application or agent of a chain with all its limits, own and handed over."""
+    """One application or agent of a chain with all its limits, own and handed over; without any it permits nothing."""
 
     name: str
     groups: frozenset[str]
@@ -170,7 +170,7 @@ def judge(asking: Asking, guard: Guard, now: int) -> Outcome:
     if not 1 <= len(asking.hops) <= 1 + MOST_AGENTS:
         return Outcome.DELEGATION
     for hop in asking.hops:
-        if not all(_within(asking, limits, guard, now) for limits in hop.limits):
+        if not hop.limits or not all(_within(asking, limits, guard, now) for limits in hop.limits):
             return Outcome.DELEGATION
     if any(bolt.unresolved or set(bolt.deny) & asking.doubtful for bolt in guard.locks):
         return Outcome.UNRESOLVED
@@ -199,10 +199,10 @@ def groups_of(company: Company, name: str, now: int) -> frozenset[str]:
     while grew:
         grew = False
         for link in company.links:
-            if link.member in found and link.group not in found and _live(link.start, link.end, now):
-                if company.who[link.group].state == "active":
-                    found.add(link.group)
-                    grew = True
+            new = link.member in found and link.group not in found and _live(link.start, link.end, now)
+            if new and company.who[link.group].state == "active":
+                found.add(link.group)
+                grew = True
     return frozenset(found)
 
 
@@ -225,7 +225,7 @@ def doubtful(company: Company, now: int) -> frozenset[str]:
 
 
 def _chain(company: Company, call: Call, now: int) -> tuple[Who | None, tuple[Hop, ...]]:
-    """The subject and the hops in order; (somebody, ()) or (None, ()) when the chain does not hold."""
+    """The subject and the hops in order; (None, ()) when the chain does not hold."""
     caller = company.who.get(call.caller)
     if caller is None or caller.state != "active" or caller.kind not in ("app", "agent"):
         return None, ()
@@ -237,8 +237,7 @@ def _chain(company: Company, call: Call, now: int) -> tuple[Who | None, tuple[Ho
     if caller.kind == "agent" and caller.name != who.name:
         return None, ()  # an agent has no user's rights without a delegation
     names = [caller.name] if caller.name == who.name or who.kind != "agent" else [caller.name, who.name]
-    hops = [_hop(company, name, now) for name in names]
-    return who, tuple(hop for hop in hops if hop is not None) if None not in hops else ()
+    return who, tuple(_hop(company, name, now) for name in names)
 
 
 def _delegated(company: Company, caller: Who, id_: str, now: int) -> tuple[Who | None, tuple[Hop, ...]]:
@@ -252,32 +251,29 @@ def _delegated(company: Company, caller: Who, id_: str, now: int) -> tuple[Who |
     if len(chain) > MOST_AGENTS or chain[-1].agent != caller.name:
         return None, ()
     first = company.who[chain[0].created_by]
-    application = _hop(company, first.name, now) if first.kind == "app" else None
-    if application is None:
+    if first.kind != "app":
         return None, ()
-    hops = [application]
+    hops = [_hop(company, first.name, now)]
     giver = first.name
     for handover in chain:
         hop = _hop(company, handover.agent, now)
         if (
-            hop is None
-            or company.who[handover.agent].kind != "agent"
+            company.who[handover.agent].kind != "agent"
             or handover.created_by != giver
             or handover.subject != chain[0].subject
             or not _live(handover.start, handover.end, now)
         ):
             return None, ()
-        hops.append(replace(hop, limits=(*hop.limits, _handed(hop.limits[0], handover))))
+        hops.append(replace(hop, limits=hop.limits + tuple(_handed(own, handover) for own in hop.limits)))
         giver = handover.agent
     return company.who[chain[0].subject], tuple(hops)
 
 
-def _hop(company: Company, name: str, now: int) -> Hop | None:
-    """A hop with its own grant; without exactly one live grant there is none."""
-    live = [x for x in company.limits.get(name, []) if _live(x.start, x.end, now)]
-    if len(live) != 1 or company.who[name].state != "active":
-        return None
-    return Hop(name, groups_of(company, name, now), (live[0],))
+def _hop(company: Company, name: str, now: int) -> Hop:
+    """A hop with its own grant, which counts only when it is the one that is live and its owner is active."""
+    live = tuple(x for x in company.limits.get(name, []) if _live(x.start, x.end, now))
+    counts = len(live) == 1 and company.who[name].state == "active"
+    return Hop(name, groups_of(company, name, now), live if counts else ())
 
 
 def _handed(own: Limits, handover: Handover) -> Limits:

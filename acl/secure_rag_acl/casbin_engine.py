@@ -48,7 +48,7 @@ class _ParsedOnceEnforcer(casbin.Enforcer):  # type: ignore[misc]  # casbin has 
         model = Model()
         model.load_model_from_text(policy.model)
         super().__init__(model)
-        self.logger = logging.Logger("secure_rag_acl.muted", level=logging.CRITICAL + 1)
+        self.logger = logging.Logger("secure_rag_acl.muted", level=logging.CRITICAL + 1)  # noqa: LOG001 -- a registered logger could be switched on
         self.fm = FunctionMap()
         for function in FUNCTIONS:
             self.add_function(function.__name__, function)
@@ -87,7 +87,7 @@ class CasbinEngine:
         }
         self._enforcer = _build(self._policy)
         self._scopes = ScopeCompiler(self._policy.rows, self._policy.digest, cache)
-        self_test(self)
+        self_test(self, self._policy.rows)
 
     @property
     def model_digest(self) -> str:

@@ -10,7 +10,7 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
 import structlog
@@ -51,7 +51,8 @@ class DirectoryReport:
     """Applications and agents whose grant in the file is over already."""
     serving: bool = True
     """False when the database was restored and this import does not cover everything: nobody sees anything yet."""
-    notes: tuple[str, ...] = field(default_factory=tuple[str, ...])
+    declared_incomplete: tuple[str, ...] = ()
+    """Groups that the file itself calls incomplete; nobody needs to be told."""
 
     def counts(self) -> dict[str, int]:
         """Numbers for the audit log."""
@@ -69,7 +70,8 @@ class DirectoryReport:
     @property
     def needs_attention(self) -> bool:
         """Whether somebody should look at it."""
-        return bool(self.unknown or self.uncertain or self.expired or not self.serving)
+        surprising = set(self.uncertain) - set(self.declared_incomplete)
+        return bool(self.unknown or surprising or self.expired or not self.serving)
 
     def to_dict(self) -> dict[str, object]:
         """Plain values."""
@@ -110,7 +112,7 @@ def _import(
     people = apply_principals(connection, tenant, document, before)
     after = known_principals(connection, tenant)
     links = reconcile_links(connection, tenant, document, after, now, forget)
-    marked = mark_groups(connection, tenant, document, after)
+    marked = mark_groups(connection, document, after)
     rights = reconcile_rights(connection, tenant, document, after, now)
     serving = _mark_as_known(connection, tenant, document, before, now)
     return DirectoryReport(
@@ -128,6 +130,7 @@ def _import(
         uncertain=_uncertain_groups(connection, tenant, after, now),
         expired=rights.expired,
         serving=serving,
+        declared_incomplete=tuple(sorted(x.id for x in document.groups or () if x.complete is False)),
     )
 
 

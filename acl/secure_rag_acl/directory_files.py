@@ -65,7 +65,7 @@ class UserEntry(StrictModel):
     name: Native | None = None
     mail: Annotated[str, AfterValidator(_mail)] | None = None
     clearance: Native | None = None
-    compartments: list[CompartmentName] = []
+    compartments: Annotated[list[CompartmentName], Field(default_factory=list)]
 
 
 class MemberEntry(StrictModel):
@@ -111,14 +111,14 @@ class AgentEntry(StrictModel):
     name: Native | None = None
     owner: Principal
     clearance: Native | None = None
-    compartments: list[CompartmentName] = []
+    compartments: Annotated[list[CompartmentName], Field(default_factory=list)]
     grant: GrantEntry
 
 
 class Defaults(StrictModel):
     """Label names of users without a clearance of their own."""
 
-    clearance: dict[Literal["member", "guest", "service"], Native] = {}
+    clearance: Annotated[dict[Literal["member", "guest", "service"], Native], Field(default_factory=dict)]
 
 
 class DirectoryFile(StrictModel):
@@ -126,7 +126,7 @@ class DirectoryFile(StrictModel):
 
     tenant: ShortName
     complete: bool
-    defaults: Defaults = Defaults()
+    defaults: Annotated[Defaults, Field(default_factory=Defaults)]
     users: list[UserEntry] | None = None
     groups: list[GroupEntry] | None = None
     applications: list[ApplicationEntry] | None = None
@@ -367,8 +367,8 @@ def _groups(path: Path, lines: dict[Path_, str]) -> list[dict[str, object]]:
         inside = members.setdefault(str(group["id"]), [])
         if "member" in cells:
             lines["groups", index, "members", len(inside)] = place
-            dates = {name: cells[name] for name in ("valid_from", "valid_to") if name in cells}
-            inside.append({"id": cells["member"], **dates})
+            inside.append({name: cells[name] for name in ("valid_from", "valid_to") if name in cells})
+            inside[-1]["id"] = cells["member"]
     return [{**group, "members": members[name]} for name, group in groups.items()]
 
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from secure_rag.database import tables as t
 from secure_rag.database.interning import intern_principal
 from secure_rag.model.ids import PrincipalId, PrincipalKey, PrincipalKind, PrincipalState, TenantKey
-from secure_rag_acl.directory_files import ApplicationEntry, DirectoryFile, GroupEntry, UserEntry
+from secure_rag_acl.directory_files import AgentEntry, ApplicationEntry, DirectoryFile, GroupEntry, UserEntry
 
 _DEFINED: Final = (PrincipalState.ACTIVE, PrincipalState.DISABLED)
 
@@ -86,7 +86,7 @@ def apply_principals(
 
 
 def mark_groups(
-    connection: sa.Connection, tenant: TenantKey, document: DirectoryFile, known: dict[PrincipalId, Known]
+    connection: sa.Connection, document: DirectoryFile, known: dict[PrincipalId, Known]
 ) -> list[str]:
     """Set which groups are known completely. Returns the names of those that changed.
 
@@ -115,18 +115,26 @@ def mark_groups(
 def _wanted(document: DirectoryFile) -> Iterator[tuple[PrincipalId, dict[str, object]]]:
     """Columns of everybody in the file. Whether a group is complete is known only after its members."""
     for _, entry in document.entries():
-        state, owner = PrincipalState.ACTIVE.value, None
-        if isinstance(entry, UserEntry):
-            kind, state = entry.kind, entry.state
-        elif isinstance(entry, GroupEntry):
-            kind = PrincipalKind.GROUP.value
-        elif isinstance(entry, ApplicationEntry):
-            kind = PrincipalKind.APP.value
-        else:
-            kind, owner = PrincipalKind.AGENT.value, entry.owner
-        columns: dict[str, object] = {"kind": kind, "state": state, "display": entry.name, "owner": owner}
+        columns = {
+            "state": PrincipalState.ACTIVE.value,
+            "display": entry.name,
+            "owner": None,
+            **_own_columns(entry),
+        }
         # Somebody who was only named before counted as incomplete.
-        yield entry.id, columns if kind == PrincipalKind.GROUP else {**columns, "complete": 1}
+        yield entry.id, columns if isinstance(entry, GroupEntry) else {**columns, "complete": 1}
+
+
+def _own_columns(entry: UserEntry | GroupEntry | ApplicationEntry | AgentEntry) -> dict[str, object]:
+    match entry:
+        case UserEntry():
+            return {"kind": entry.kind, "state": entry.state}
+        case GroupEntry():
+            return {"kind": PrincipalKind.GROUP.value}
+        case ApplicationEntry():
+            return {"kind": PrincipalKind.APP.value}
+        case AgentEntry():
+            return {"kind": PrincipalKind.AGENT.value, "owner": entry.owner}
 
 
 def _differs(row: Known, wanted: dict[str, object]) -> bool:

@@ -52,7 +52,7 @@ class LabelsFile(StrictModel):
 
     tenant: ShortName
     labels: Annotated[list[LabelEntry], Field(min_length=1)]
-    compartments: list[CompartmentName] = []
+    compartments: Annotated[list[CompartmentName], Field(default_factory=list)]
     default: Native
     external_mix_threshold: Native
     _file: DataFile = PrivateAttr(default_factory=lambda: DataFile("labels", None))

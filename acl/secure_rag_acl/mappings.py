@@ -78,7 +78,7 @@ class LockEntry(StrictModel):
     """One lock. `allow: []` is nobody."""
 
     allow: Allow
-    deny: Deny = []
+    deny: Annotated[Deny, Field(default_factory=list)]
 
 
 class PrincipalEntry(StrictModel):
@@ -97,7 +97,7 @@ class RuleEntry(StrictModel):
     deny: Deny | None = None
     locks: Annotated[list[LockEntry], Field(min_length=1, max_length=MAX_LOCKS)] | None = None
     label: Native | None = None
-    compartments: list[CompartmentName] = []
+    compartments: Annotated[list[CompartmentName], Field(default_factory=list)]
 
     @model_validator(mode="after")
     def _one_form(self) -> RuleEntry:
@@ -112,7 +112,7 @@ class MappingEntry(StrictModel):
     """`mapping.yaml`."""
 
     source: ShortName
-    principals: list[PrincipalEntry] = []
+    principals: Annotated[list[PrincipalEntry], Field(default_factory=list)]
     rules: list[RuleEntry]
 
 
@@ -121,7 +121,7 @@ class SidecarEntry(StrictModel):
 
     locks: Annotated[list[LockEntry], Field(min_length=1, max_length=MAX_LOCKS)] | None = None
     label: Native | None = None
-    compartments: list[CompartmentName] = []
+    compartments: Annotated[list[CompartmentName], Field(default_factory=list)]
 
     @model_validator(mode="after")
     def _says_something(self) -> SidecarEntry:

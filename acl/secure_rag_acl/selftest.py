@@ -1,17 +1,19 @@
-"""Start-up self-test: one decision that must allow and, for every control, one that must deny for its reason."""
+"""Start-up self-test: a decision that must allow and, for every control, one that must deny for its reason."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
 from secure_rag.errors import PolicyError
 from secure_rag.model.decisions import Decision, Reason
-from secure_rag.model.ids import NEVER, Compartment, LabelId, Micros, PrincipalKey, SourceKey, TenantKey
+from secure_rag.model.ids import NEVER, ClassKey, Compartment, LabelId, Micros, PrincipalKey, SourceKey, TenantKey
 from secure_rag.model.labels import Label, Taxonomy, Trust
 from secure_rag.model.locks import AclClass, Lock
 from secure_rag.model.subject import MAX_HOPS, Hop, Subject
+from secure_rag_acl.compiler import CompiledClasses
+from secure_rag_acl.policy import PolicyRow
 
 _LOW: Final = LabelId("00000000-0000-0000-0000-000000000001")
 _HIGH: Final = LabelId("00000000-0000-0000-0000-000000000002")
@@ -28,8 +30,8 @@ class Decides(Protocol):
         ...
 
 
-def self_test(engine: Decides) -> None:
-    """Ask all sample questions.
+def self_test(engine: Decides, rows: Sequence[PolicyRow]) -> None:
+    """Ask all sample questions, of the authority and of an index over the same rows.
 
     Raises:
         PolicyError: a verdict is not the one that the design demands; nothing may be served.
@@ -38,6 +40,11 @@ def self_test(engine: Decides) -> None:
         decision = engine.decide(subject, action, cls, _NOW)
         if decision.reason is not expected or decision.allowed is not (expected is Reason.ALLOWED):
             raise PolicyError(f"self-test of the policy failed: {what}")
+        index = CompiledClasses(cls.tenant, rows)
+        index.extend([replace(cls, key=ClassKey(1))])
+        compiled = index.allowed(subject, action, _NOW, ClassKey(1)).classes
+        if (len(compiled) == 1) is not decision.allowed:
+            raise PolicyError(f"self-test of the compiled policy failed: {what}")
 
 
 def _questions() -> Iterator[tuple[str, Subject, str, AclClass, Reason]]:

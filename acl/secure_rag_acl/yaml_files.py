@@ -64,7 +64,7 @@ def _refuse_tricks(text: str, name: str) -> None:
     """Look at the flat stream of events first: the tree is built recursively and must not be built for a bomb."""
     depth, documents = 0, 0
     for event in yaml.parse(text, Loader=_Loader):
-        line = event.start_mark.line + 1
+        line = 1 if event.start_mark is None else event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             raise ConfigError(f"{name}:{line}: anchors and aliases are not supported")
         if getattr(event, "tag", None) is not None:
@@ -98,7 +98,7 @@ def _build(name: str, node: yaml.Node) -> object:
     if isinstance(node, yaml.SequenceNode):
         return [_build(name, item) for item in node.value]
     try:
-        scalar: object = SafeConstructor().construct_object(node)  # type: ignore[no-untyped-call]  # untyped stub
+        scalar: object = SafeConstructor().construct_object(node)
     except (ValueError, OverflowError, yaml.YAMLError) as error:
         # A date such as 2026-02-31 raises ValueError, which is no YAMLError.
         raise ConfigError(f"{name}:{node.start_mark.line + 1}: not a valid value: {node.value!r}") from error

@@ -22,6 +22,9 @@ _INSTANT: Final = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})$"
 )
 
+_NOT_BLANK: Final = r"[^\s\u001c-\u001f\u0085]"
+"""For the contract: what this matches is not blank to Python either."""
+
 
 def _is_instant(text: str) -> str:
     datetime.fromisoformat(text)
@@ -70,7 +73,11 @@ class FilterBody(_Strict):
 class RetrieveBody(_Strict):
     """One query."""
 
-    query: Annotated[str, Field(min_length=1, max_length=MAX_QUERY), AfterValidator(_not_blank)]
+    query: Annotated[
+        str,
+        Field(min_length=1, max_length=MAX_QUERY, json_schema_extra={"pattern": _NOT_BLANK}),
+        AfterValidator(_not_blank),
+    ]
     k: Annotated[int, Field(ge=1, le=MAX_K, description="Results wanted.")] = 10
     filter: FilterBody | None = None
     purpose: Annotated[

@@ -149,9 +149,10 @@ def canonical_json(body: Mapping[str, object], *, keep_query_text: bool = False)
         UnavailableError: a key is not text or names content, a value is not JSON, or the body is too large.
     """
     refused = CONTENT_KEYS if keep_query_text else CONTENT_KEYS | {QUERY_KEY}
-    _check(body, refused, MAX_DEPTH)
+    plain = dict(body)
+    _check(plain, refused, MAX_DEPTH)
     try:
-        text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+        text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     except (TypeError, ValueError) as exc:
         raise UnavailableError("the body of an audit event is not JSON") from exc
     if len(text) > MAX_BODY_BYTES:

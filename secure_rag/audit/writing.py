@@ -56,11 +56,6 @@ class ChainWriter:
         """The random id of this run."""
         return self._writer.id.decode()
 
-    @property
-    def head(self) -> Head:
-        """The last durable event."""
-        return self._head
-
     def append(self, entries: Sequence[Entry], checkpoint_every: int) -> list[UnavailableError | None]:
         """Commit a group of events at once.
 
@@ -146,8 +141,7 @@ class ChainWriter:
                 "SELECT 1 FROM event WHERE event_id = CAST(? AS TEXT)", (row.event_id,)
             ).fetchone()
             if known is None:
-                # Somebody else's row stands at our next place.
-                self._refused = True
+                # Somebody else's row stands at our next place; `_reconcile` will find it.
                 raise
             return False
         return True

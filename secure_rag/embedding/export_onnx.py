@@ -1,86 +1,32 @@
-"""Export of the default model to int8 ONNX, in a process of its own so that torch never enters the server.
+"""Export of the default model to int8 ONNX: `python -m secure_rag.embedding.export_onnx MODEL OUTPUT`.
 
-`export_in_subprocess` is the caller's side, `python -m secure_rag.embedding.export_onnx MODEL OUTPUT` the
-other. With the same torch, onnx and onnxruntime the export is the same byte for byte.
+Run by `export_process` only. With the same torch, onnx and onnxruntime the export is the same byte for byte.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
-import sys
-import tempfile
 import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from secure_rag.embedding.packaged_model import MAX_TOKENS, packaged_model_directory, stage_model
+from secure_rag.embedding.onnx_engine import OnnxEmbedder
+from secure_rag.embedding.packaged_model import MAX_TOKENS
 from secure_rag.errors import ModelError
 
-__all__ = ["RECIPE_VERSION", "export_in_subprocess", "main"]
-
-RECIPE_VERSION: Final = 1
-"""Raised with every change below that changes a vector."""
+__all__ = ["main"]
 
 # Typed as what they are, torch would be part of every type check, which takes minutes.
 _Tensor: TypeAlias = Any
 _SentenceTransformer: TypeAlias = Any
 
-_SECONDS: Final = 600
-_PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")
 _LEAST_AGREEMENT: Final = 0.95
 _PROBES: Final = (
     "How long is parental leave?",
     "The quarterly budget of the engineering department was approved by the board on 3 March.",
     "Reset the turbine controller before replacing the pressure valve; wear gloves.",
 )
-
-
-def export_in_subprocess(output: Path) -> None:
-    """Write the int8 ONNX twin of the packaged model to `output`.
-
-    Raises:
-        ModelError: a model file was altered, a library is missing, or the export failed its own check.
-        OSError: the disk is full or not writable.
-    """
-    with tempfile.TemporaryDirectory(prefix="model-", dir=output.parent) as work:
-        stage_model(packaged_model_directory(), Path(work))
-        # -P: the current folder must not be able to supply a module.
-        command = [sys.executable, "-P", "-m", "secure_rag.embedding.export_onnx", work, str(output)]
-        try:
-            done = subprocess.run(  # noqa: S603 - our own interpreter and module, no shell, no caller's input
-                command,
-                env=_environment(Path(work)),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                timeout=_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise ModelError(f"exporting the embedding model took longer than {_SECONDS} s") from error
-    if done.returncode != 0 or not output.is_file():
-        tail = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-        raise ModelError(
-            f"exporting the embedding model failed (exit {done.returncode}): {' '.join(tail)[:500]}. "
-            "It needs sentence-transformers, torch and onnx: install secure-rag[server]"
-        )
-
-
-def _environment(work: Path) -> dict[str, str]:
-    """Only what Python needs to start: no secret of the server's environment reaches the child."""
-    kept = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    return kept | {
-        "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "TMPDIR": str(work),
-        "HF_HOME": str(work / "hub"),
-        "HF_HUB_OFFLINE": "1",
-        "TRANSFORMERS_OFFLINE": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-    }
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -150,8 +96,7 @@ def _quantise(full: Path, output: Path) -> None:
 
 def _check(transformer: _SentenceTransformer, model: Path, output: Path) -> None:
     """Refuse an export that does not mean what the original means."""
-    engine = import_module("secure_rag.embedding.onnx_engine")
-    twin = engine.OnnxEmbedder(output.read_bytes(), (model / "tokenizer.json").read_bytes())
+    twin = OnnxEmbedder(output.read_bytes(), (model / "tokenizer.json").read_bytes())
     for text in (*_PROBES, " ".join(_PROBES * MAX_TOKENS)):
         agreement = float(transformer.encode(text, normalize_embeddings=True) @ twin.embed_document(text))
         if not agreement >= _LEAST_AGREEMENT:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secure_rag.embedding.export_cache import cache_root, obtain_export, private_directory
-from secure_rag.embedding.export_onnx import RECIPE_VERSION, export_in_subprocess
+from secure_rag.embedding.export_process import RECIPE_VERSION, export_in_subprocess
 from secure_rag.embedding.packaged_model import (
     DIMENSIONS,
     MAX_TOKENS,
@@ -90,7 +89,7 @@ class OnnxEmbedder:
         tokenizer = verified_bytes(source, "tokenizer.json")
         directory = private_directory(cache_root(cache_dir) / "models")
         # onnxruntime quantises, so its version decides the numbers; torch only writes down the graph.
-        runtime = ".".join(version("onnxruntime").split(".")[:2])
+        runtime = ".".join(str(import_module("onnxruntime").__version__).split(".")[:2])
         model = obtain_export(
             directory,
             f"{MODEL_NAME}-{PINNED[WEIGHTS][:16]}-r{RECIPE_VERSION}-ort{runtime}",

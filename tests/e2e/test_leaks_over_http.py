@@ -58,6 +58,12 @@ class Caller:
         self._client = httpx.Client(base_url=address, timeout=60)
         self._issuer = DevelopmentIssuer.open(home, load_settings(home), SystemClock())
 
+    def __enter__(self) -> Caller:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
     def ask(self, call: Call, query: str) -> httpx.Response:
         tokens = self._issuer.issue(
             app=call.caller, tenant=call.tenant, subject=call.subject, delegation=call.delegation
@@ -83,8 +89,7 @@ def test_every_answer_over_http_equals_brute_force(filled: FilledHome) -> None:
     random = np.random.default_rng(1)
     outcomes: Counter[str] = Counter()
     now = int(SystemClock().now())
-    with running("tests.e2e.serve_world", str(filled.root)) as address:
-        caller = Caller(address, filled.root)
+    with running("tests.e2e.serve_world", str(filled.root)) as address, Caller(address, filled.root) as caller:
         for call in presentable(filled):
             query = sentence(random, 6)
             expected = filled.expected(filled.world.companies[call.tenant], call, query, K, now)
@@ -114,8 +119,10 @@ def test_no_answer_differs_from_the_history_at_its_final_view(filled: FilledHome
     try:
         assert churn.stdout is not None
         assert churn.stdout.readline().strip() == "churning"
-        with running("tests.e2e.serve_world", str(filled.root)) as address:
-            caller = Caller(address, filled.root)
+        with (
+            running("tests.e2e.serve_world", str(filled.root)) as address,
+            Caller(address, filled.root) as caller,
+        ):
             for call in calls:
                 query = sentence(random, 6)
                 asked.append((call, query, caller.ask(call, query)))

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
+from tests.controls import CONTROLS
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "ingestion" / "examples"
 TENANTS = ("acme", "globex")
 CANONICAL = re.compile(r"everyone|(user|group|agent|app|service):[a-z0-9][a-z0-9._-]{0,127}")
@@ -107,13 +109,6 @@ def names_in(lock: Node) -> Iterator[str]:
 def glob_pattern(glob: str) -> re.Pattern[str]:
     parts = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
     return re.compile("".join(parts.get(x) or re.escape(x) for x in re.split(r"(\*\*|\*|\?)", glob)))
-
-
-def sidecars(source: Source) -> list[Path]:
-    return sorted(source.root.rglob("*.acl.yaml"))
-
-
-# ---- size and shape
 
 
 def test_there_are_enough_documents_of_every_format() -> None:
@@ -260,7 +255,7 @@ def test_sidecars_stand_beside_a_document_and_refer_only_to_what_exists() -> Non
     names = {label["name"] for label in labels("acme")["labels"]}
     count = 0
     for source in sources("acme").values():
-        for path in sidecars(source):
+        for path in sorted(source.root.rglob("*.acl.yaml")):
             count += 1
             content = load(path)
             assert path.with_name(path.name.removesuffix(".acl.yaml")).is_file()
@@ -303,7 +298,7 @@ def test_scenarios_have_unique_names_and_there_are_enough() -> None:
     assert len(set(ids)) == len(ids)
     for scenario in scenarios():
         assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", scenario["id"])
-        assert re.fullmatch(r"(acl|detection):[a-z-]+", scenario["control"])
+        assert scenario["control"] in CONTROLS
         assert scenario["title"]
         assert scenario["steps"]
 

@@ -37,9 +37,13 @@ def _embedded(merge_rows: int) -> OpenStore:
 
 
 def _qdrant(
-    client: QdrantClient, builder: IndexBuilder, collection: str, close: Callable[[], None]
+    client: QdrantClient,
+    builder: IndexBuilder,
+    collection: str,
+    close: Callable[[], None],
+    exact_below: int = EXACT_BELOW,
 ) -> OpenedStore:
-    store = QdrantStore(client, collection, builder.engine_id, builder.dimensions)
+    store = QdrantStore(client, collection, builder.engine_id, builder.dimensions, exact_below=exact_below)
 
     def plant(chunk: int, vector: NDArray[np.float32], payload: Mapping[str, object]) -> None:
         point = models.PointStruct(id=chunk, vector=vector.tolist(), payload=dict(payload))

@@ -6,7 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +47,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(home: Path, *arguments: str) -> Iterator[Server]:
+def serving(home: Path, *arguments: str) -> Generator[Server, None, None]:
     paths = os.pathsep.join(str(ROOT / x) for x in (".", "acl", "ingestion", "api"))
     with (home / "stderr.txt").open("w", encoding="utf-8") as stderr:
         process = subprocess.Popen(
@@ -66,4 +66,6 @@ def serving(home: Path, *arguments: str) -> Iterator[Server]:
     finally:
         if process.poll() is None:
             process.kill()
-        process.communicate()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()

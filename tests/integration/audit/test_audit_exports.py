@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from secure_rag.audit import exports
 from secure_rag.audit.exports import load_export
 from secure_rag.audit.log import AuditOptions
-from secure_rag.errors import UnavailableError
+from secure_rag.errors import ConfigError, UnavailableError
 from tests.unit.audit.audit_world import World
 
 
@@ -70,3 +71,12 @@ def test_a_checkpoint_signs_only_what_moved(world: World) -> None:
         assert (log.checkpoint().signed, log.checkpoint().signed) == (1, 0)
         assert world.verify().unsigned_events == 0
     assert world.verify().ok
+
+
+def test_a_file_too_large_to_be_an_export_is_not_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.write(1)
+    out = world.path.with_name("out.json")
+    world.log().export_checkpoint(out)
+    monkeypatch.setattr(exports, "MAX_EXPORT_BYTES", 100)
+    with pytest.raises(ConfigError, match="larger"):
+        load_export(out)

@@ -87,6 +87,7 @@ def test_a_forked_child_refuses_to_write_its_parents_chain(tmp_path: Path) -> No
             try:
                 log.record("acme", "retrieve", "child", {})
             except UnavailableError:
+                log.close()
                 os._exit(0 if not log.ready() else 3)
             finally:
                 os._exit(4)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secure_rag.embedding import onnx_engine, open_embedder
-from secure_rag.embedding.export_onnx import export_in_subprocess
+from secure_rag.embedding.export_process import export_in_subprocess
 from secure_rag.embedding.onnx_engine import OnnxEmbedder
 from secure_rag.embedding.packaged_model import packaged_model_directory
 from secure_rag.errors import ModelError

@@ -86,7 +86,10 @@ REQUESTS: dict[str, tuple[Request, int]] = {
     "declared length is text": (post(b"{}", [JSON, ("Content-Length", MARK), *WHO]), 400),
     "declared length negative": (post(b"{}", [JSON, ("Content-Length", "-1"), *WHO]), 400),
     "two lengths": (post(b"{}", [JSON, ("Content-Length", "2"), ("Content-Length", "9"), *WHO]), 400),
-    "length and chunks": (post(b"{}", [JSON, ("Content-Length", "2"), ("Transfer-Encoding", "chunked"), *WHO]), 400),
+    "length and chunks": (
+        post(b"{}", [JSON, ("Content-Length", "2"), ("Transfer-Encoding", "chunked"), *WHO]),
+        400,
+    ),
     "body longer than allowed": (post(b'{"query":"' + b"x" * 66_000 + b'"}'), 413),
     "chunked body longer than allowed": (post([b"x" * 1000] * 70), 413),
     "headers too large": (post(GOOD, [JSON, *WHO, *((f"x-{i}", MARK * 100) for i in range(60))]), 431),

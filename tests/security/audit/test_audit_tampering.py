@@ -194,6 +194,18 @@ def test_hashes_computed_and_signed_anew_show_only_off_the_host(world: World) ->
     assert named(world.verify(exported)) == [("changed", 12)]
 
 
+@control("audit:off-host-checkpoint")
+def test_a_rewritten_chain_that_was_then_cut_with_the_key_shows_off_the_host(world: World) -> None:
+    exported = _export(world)
+    writer = world.writers()[0]
+    world.rechain(writer, 7, lambda row: replace(row, body=b'{"results":0}'))
+    world.sql("DELETE FROM checkpoint")
+    with world.log() as log:
+        assert log.prune(world.clock.now()).events == EVENTS
+    assert world.verify().ok
+    assert named(world.verify(exported)) == [("changed", 12)]
+
+
 @control("audit:tamper-evident")
 def test_a_cut_tail_is_found_by_the_checkpoints_in_the_file(world: World) -> None:
     world.sql("DELETE FROM event WHERE n > 8")

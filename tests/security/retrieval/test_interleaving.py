@@ -50,8 +50,10 @@ def execute(path: Path, *statements: str) -> None:
 class Interruption:
     """Runs statements right before the n-th statement that the reading engine executes, and counts them all."""
 
-    def __init__(self, opened: Installation, at: int, statements: tuple[str, ...]) -> None:
-        self._engine: sa.Engine = opened.reader
+    def __init__(
+        self, opened: Installation, at: int, statements: tuple[str, ...], engine: sa.Engine | None = None
+    ) -> None:
+        self._engine = engine or opened.reader
         self._path = opened.home.control
         self._at, self._statements = at, statements
         self.count = 0
@@ -128,8 +130,12 @@ class TornViews(Views):
 
     @contextmanager
     def open(self) -> Iterator[ReadView]:
-        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        with self.engine.connect() as connection:
             yield ReadView(connection, Micros(NOW))
+
+    @property
+    def engine(self) -> sa.Engine:
+        return self._engine
 
 
 def torn_allows(template: Path, name: str, make_views: Callable[[Installation], Views]) -> tuple[int, int]:
@@ -141,9 +147,10 @@ def torn_allows(template: Path, name: str, make_views: Callable[[Installation], 
     while True:
         at += 1
         with opened_copy(template, f"{name}{at}") as opened:
-            service = replace(opened.retrieval, views=make_views(opened))
+            views = make_views(opened)
+            service = replace(opened.retrieval, views=views)
             execute(opened.home.control, CLOSE_ALL)
-            with Interruption(opened, at, SWAP) as watch:
+            with Interruption(opened, at, SWAP, views.engine if isinstance(views, TornViews) else None) as watch:
                 try:
                     service.chunk(CALLER, chunk_id)
                     allows += 1
@@ -161,5 +168,9 @@ def test_two_worlds_that_both_deny_never_add_up_to_an_allow(template: Path) -> N
 
 
 def test_without_a_snapshot_the_two_worlds_do_add_up(template: Path) -> None:
-    _, allows = torn_allows(template, "torn", lambda opened: TornViews(opened.reader, opened.clock.now))
+    def autocommit(opened: Installation) -> Views:
+        engine = sa.create_engine(f"sqlite:///{opened.home.control}", isolation_level="AUTOCOMMIT")
+        return TornViews(engine, opened.clock.now)
+
+    _, allows = torn_allows(template, "torn", autocommit)
     assert allows > 0, "the test above would not notice a torn read"

@@ -177,7 +177,9 @@ class SyncAsgi(httpx.BaseTransport):
             inner = httpx.ASGITransport(app=self._app)
             response = await inner.handle_async_request(request)
             content = await response.aread()
-            return httpx.Response(response.status_code, headers=response.headers, content=content)
+            return httpx.Response(
+                response.status_code, headers=response.headers, stream=httpx.ByteStream(content)
+            )
 
         return asyncio.run(go())
 

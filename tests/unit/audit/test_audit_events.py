@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from secure_rag.audit.events import (
@@ -66,6 +66,7 @@ def test_hash_covers_every_column_and_where_it_ends(change: dict[str, object]) -
     assert replace(ROW, **change).digest() != ROW.digest()  # type: ignore[arg-type]  # names and types above are the row's
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.binary(max_size=12), max_size=5),
     st.lists(st.binary(max_size=12), max_size=5),
@@ -93,6 +94,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(["a", "b", "c", "\u00e9"]), JSON, max_size=4))
 def test_canonical_json_is_ascii_has_one_spelling_and_reads_back(body: dict[str, object]) -> None:
     text = canonical_json(body)

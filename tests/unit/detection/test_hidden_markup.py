@@ -4,6 +4,7 @@ import math
 
 from secure_rag.detection.hidden_markup import HiddenMarkup
 from secure_rag.model.findings import Finding, Verdict
+from tests.controls import control
 from tests.unit.detection.rows import document
 
 
@@ -11,6 +12,7 @@ def report(score: float, verdict: Verdict = Verdict.ANNOTATE, rule: str = "docx_
     return Finding("parser", verdict, score, 0.0, (4, 9), "hid\u200bden", rule)
 
 
+@control("detection:hidden-markup")
 def test_a_report_quarantines_and_keeps_its_place() -> None:
     (finding,) = HiddenMarkup().inspect(document("text hidden", hidden=(report(6),)))
     assert finding.verdict is Verdict.QUARANTINE

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from secure_rag.embedding import export_onnx
-from secure_rag.embedding.export_onnx import export_in_subprocess
+from secure_rag.embedding import export_process
+from secure_rag.embedding.export_process import export_in_subprocess
 from secure_rag.errors import ModelError
 from tests.controls import control
 
 
 @pytest.fixture(autouse=True)
 def _no_staging(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export_onnx, "stage_model", lambda source, target: None)
+    monkeypatch.setattr(export_process, "stage_model", lambda source, target: None)
 
 
 def child(tmp_path: Path, body: str) -> str:
@@ -42,7 +42,7 @@ def test_child_that_writes_nothing_is_a_model_error(tmp_path: Path, monkeypatch:
 
 def test_child_that_hangs_is_a_model_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", child(tmp_path, "exec sleep 60"))
-    monkeypatch.setattr(export_onnx, "_SECONDS", 0.05)
+    monkeypatch.setattr(export_process, "_SECONDS", 0.05)
     with pytest.raises(ModelError, match="took longer"):
         export_in_subprocess(tmp_path / "out.onnx")
 

@@ -41,6 +41,7 @@ _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _VARIABLE = re.compile(r"(--[\w-]+)\s*:\s*([^;{}]+)")
 _USE = re.compile(r"var\(\s*(--[\w-]+)\s*(?:,([^()]*))?\)")
 _PSEUDO = re.compile(r":[\w-]+(?:\([^()]*\))?")
+_NOSCRIPT = re.compile(r"(</?)noscript\b", re.IGNORECASE)
 _WEAKEST = (False, False, (-1, 0, 0), -1)
 
 Winners = dict[str, Declaration]
@@ -56,7 +57,8 @@ class HtmlScan:
     """
 
     def __init__(self, source: str, place: str, concealed: Concealed) -> None:
-        self._tree = LexborHTMLParser(source)
+        # The engine parses `noscript` as a browser without scripts would; a template stays inert in either.
+        self._tree = LexborHTMLParser(_NOSCRIPT.sub(r"\1template", source))
         self._concealed = concealed
         self._place = place
         self._writer = TextWriter()
