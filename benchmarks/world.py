@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from secure_rag.model.ids import NEVER, ClassKey, PrincipalKey
+from secure_rag.model.ids import NEVER, ClassKey, PrincipalKey, TenantKey
 from secure_rag.model.locks import Lock
 from secure_rag.testing.index_builder import ENGINE_ID, LABELS, START, IndexBuilder
 
@@ -170,7 +170,8 @@ class World:
             classes = self.opens.get(principal)
             if classes is not None:
                 found[classes] = True
-        return found & (self.class_label <= self.clearance[user])
+        found &= self.class_label <= self.clearance[user]
+        return found
 
     # ---- content
 
@@ -264,7 +265,7 @@ class StoredWorld:
     """A world in a control database. Arrays map the world's numbers to database keys."""
 
     builder: IndexBuilder
-    tenant: int
+    tenant: TenantKey
     classes: Ints
     documents: Ints
     first_chunks: Ints
@@ -320,6 +321,6 @@ def store_world(world: World, directory: Path) -> StoredWorld:
     return StoredWorld(builder, tenant, np.array(classes), np.arange(1, n + 1), first)
 
 
-def _unit(rows: Floats) -> Floats:
+def _unit(rows: Floats | NDArray[np.float64]) -> Floats:
     unit: Floats = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
     return unit

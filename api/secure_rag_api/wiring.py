@@ -40,9 +40,9 @@ from secure_rag.stores.embedded import EmbeddedStore
 from secure_rag_acl.casbin_engine import CasbinEngine
 from secure_rag_acl.explain import explain_row
 from secure_rag_api.clock import SystemClock
-from secure_rag_ingestion.chunking.chunker import Chunker
+from secure_rag_ingestion.chunking.chunker import Chunker, TokenCounter
 from secure_rag_ingestion.parsing.sandbox import SandboxedParser, SandboxLimits, default_requirements
-from secure_rag_ingestion.pipeline import Tools
+from secure_rag_ingestion.pipeline import RESERVED_TOKENS, Tools
 from secure_rag_ingestion.scanning.scanner import Scanner
 
 if TYPE_CHECKING:
@@ -129,7 +129,9 @@ class Installation:
         parser = self.closing.enter_context(self._parser())
         scanner = Scanner(default_document_detectors())
         burst = ContributorBurst()
-        chunker = Chunker()
+        # Without a token limit the end of a long chunk would never reach its vector.
+        tokens = self.embedder if isinstance(self.embedder, TokenCounter) else None
+        chunker = Chunker(700, 900, tokens=tokens, reserved_tokens=RESERVED_TOKENS if tokens else 0)
         parts = (
             _PIPELINE_FORMAT,
             *(f"{name}-{version(name)}" for name in ("kreuzberg", "pypdfium2", "selectolax", "defusedxml")),

@@ -62,6 +62,9 @@ from secure_rag_ingestion.tagging.tagger import Tag, Tagger
 _log = structlog.get_logger(__name__)
 _FLUSH = 200
 _INTERNAL = "internal_error"
+RESERVED_TOKENS = 32
+"""Tokens that chunks leave free for the title and headings they are embedded with."""
+_PREFIX_CHARACTERS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,8 +388,11 @@ class Run:
 
 
 def _embedded(title: str, chunk: NewChunk) -> str:
-    """What is embedded: the passage with its title and headings, which are not part of the stored body."""
-    return "\n".join([" > ".join([title, *chunk.headings]), chunk.text])
+    """What is embedded: the passage with its title and headings, which are not part of the stored body.
+
+    Both are cut: a document with a huge title would otherwise give all its passages the same vector.
+    """
+    return " > ".join([title, *chunk.headings])[:_PREFIX_CHARACTERS] + "\n" + chunk.text
 
 
 def _tag_detail(tag: Tag) -> str:

@@ -15,6 +15,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+import numpy as np
+
 from secure_rag.errors import AuthenticationError, ModelError, NotFoundError, UnavailableError
 from secure_rag.model.decisions import Answer, ChunkRow
 from secure_rag.model.ids import ChunkKey
@@ -93,7 +95,7 @@ class RetrievalService:
             conversation = self.conversations.enter(subject, request.context_id, view.now)
             candidates = self._gather(view, subject, scope, vector, request, conversation)
         with self.views.open() as view:
-            final, authorized = self._final_check(view, caller, request, subject, candidates.screened.rows)
+            final, authorized = self._final_check(view, caller, request, scope, candidates.screened.rows)
             side = candidates.screened.side
             if not self.conversations.claim(conversation, side, view.now):
                 raise _UnsettledError
@@ -139,15 +141,16 @@ class RetrievalService:
         view: ReadView,
         caller: CallerIdentity,
         request: RetrievalRequest,
-        before: Subject,
+        searched: AccessScope,
         rows: tuple[ChunkRow, ...],
     ) -> tuple[Subject, Authorized]:
         """Read everything anew and let the policy engine decide every chunk of the whole answer."""
-        subject = view.subject(before.tenant, caller, request.purpose)
+        subject = view.subject(searched.tenant, caller, request.purpose)
         authorized = authorize_chunks(view, self.engine, subject, [row.key for row in rows])
         same_rows = [_identity(row) for row in authorized.rows] == [_identity(row) for row in rows]
-        if not same_rows or subject.taxonomy.version != before.taxonomy.version:
-            # Checks were made on rows that are gone or changed; their result says nothing about what is now.
+        scope = compile_scope(view, self.engine, subject, request)
+        if not same_rows or not np.array_equal(scope.classes, searched.classes):
+            # The checks looked at rows that are gone or changed, or the search at other classes than are open now.
             raise _UnsettledError
         return subject, authorized
 

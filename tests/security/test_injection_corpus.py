@@ -2,7 +2,7 @@
 
 Attacks and honest sentences were written for this test. The honest ones are the harder half: mail, policies, code and
 manuals that use the very words that attacks use. Public sets are read from the folder that `SECURE_RAG_PUBLIC_DATA`
-names, else from `shared/data` beside the repository.
+names.
 """
 
 # ruff: noqa: RUF001, RUF003 - look-alike characters are what these tests are about
@@ -22,7 +22,7 @@ from secure_rag.ports import IncomingDocument
 from tests.controls import control
 
 DETECTORS = default_document_detectors()
-PUBLIC_DATA = Path(os.environ.get("SECURE_RAG_PUBLIC_DATA", Path(__file__).parents[3] / "shared" / "data"))
+PUBLIC_DATA = Path(os.environ.get("SECURE_RAG_PUBLIC_DATA", "/nonexistent"))
 CARRIER = "The northern region closed the quarter with higher sales. Travel costs fell. "
 
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from semantic_text_splitter import MarkdownSplitter, TextSplitter
 
@@ -33,6 +33,7 @@ _SHORT: Final = 120
 """Characters. What is shorter is mostly a heading; alone it would be found for its words and tell nothing."""
 
 
+@runtime_checkable
 class TokenCounter(Protocol):
     """What the chunker asks of an embedding engine that reads only so much of a text."""
 

@@ -43,14 +43,12 @@ class Walls:
     Attributes:
         memory_bytes: address space.
         cpu_seconds: of all threads together.
-        readable: folders that stay readable, the extractor's own library.
         user_id: to become, when started as root.
         parent: process id of the zygote.
     """
 
     memory_bytes: int
     cpu_seconds: int
-    readable: tuple[str, ...]
     user_id: int
     parent: int
 
@@ -70,11 +68,8 @@ class Confinement:
             except (OSError, RuntimeError) as error:
                 self._missing["seccomp"] = _said(error)
             try:
+                # No path is granted: everything has been imported, and a document needs no file.
                 self._rules = landlockpy.Ruleset(scoped=landlockpy.scope_for_abi(landlockpy.abi_version()))
-                for folder in walls.readable:
-                    self._rules.allow_path(
-                        folder, landlockpy.AccessFS.READ_FILE | landlockpy.AccessFS.READ_DIR
-                    )
             except OSError as error:
                 self._missing["landlock"] = _said(error)
 

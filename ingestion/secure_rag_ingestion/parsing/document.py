@@ -24,6 +24,7 @@ class HiddenKind(StrEnum):
     OFF_PAGE = "off_page"
     RENDER_MODE_3 = "render_mode_3"  # PDF text that is neither filled nor stroked, with nothing visible there
     OCR_LAYER = "ocr_layer"  # the same, but over a picture that shows something: usual for scanned pages
+    COVERED_TEXT = "covered_text"  # under a rectangle or picture that was drawn later
     HIDDEN_LAYER = "hidden_layer"  # PDF layer that is switched off
     ZERO_OPACITY = "zero_opacity"
     CSS_HIDDEN = "css_hidden"  # display, visibility, the hidden attribute, clipped or off-screen

@@ -1,7 +1,8 @@
 """From bytes to text, by media type. Runs behind the walls.
 
-Word, Excel, PowerPoint and PDF text comes from kreuzberg. HTML and mail are read here, because its plain output
-drops quotations and definition lists, adds Markdown marks, and cannot tell visible text from concealed.
+Text of Word, Excel and PowerPoint files comes from kreuzberg. PDF comes from pdfium directly. HTML and mail are read
+here, because the extractor's plain output drops quotations and definition lists, adds Markdown marks, and cannot tell
+visible text from concealed.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ SCANNERS: dict[str, Callable[[OfficeArchive, Concealed], object]] = {
 _MAX_METADATA = 100
 _MAX_VALUE = 500
 _MAX_TITLE = 500
+# The names that the office formats use for the same.
+_PDF_NAMES = {"Author": "authors", "CreationDate": "created_at", "ModDate": "modified_at"}
 _PLACEHOLDERS = frozenset({"", "untitled", "(unspecified)", "(anonymous)", "unspecified", "anonymous"})
 _CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]{1,40})""", re.IGNORECASE)
 
@@ -109,11 +112,20 @@ def _pptx(data: bytes) -> Extracted:
 
 
 def _pdf(data: bytes) -> Extracted:
+    # Not by kreuzberg: it loads its PDF library from a folder for temporary files, reads text that is off the page,
+    # and loses text of pages that are turned.
     concealed = Concealed()
-    PdfScan(data, concealed)  # first: it tells an encrypted file from a broken one
-    found = _by_kreuzberg(PDF, data)
-    found.hidden = concealed.report()
-    return found
+    found = PdfScan(data, concealed)
+    text = "\n\n".join(page.strip() for page in found.pages if page.strip())
+    metadata: dict[str, Any] = {
+        _PDF_NAMES.get(name, name.lower()): value for name, value in found.metadata.items()
+    }
+    return Extracted(
+        text=_lines(text),
+        title=found.metadata.get("Title"),
+        metadata=_flat({**metadata, "page_count": len(found.pages)}),
+        hidden=concealed.report(),
+    )
 
 
 def _html(data: bytes) -> Extracted:
@@ -129,7 +141,7 @@ def _by_kreuzberg(mime: str, data: bytes) -> Extracted:
     except (kreuzberg.KreuzbergError, ValueError, OSError) as error:
         # Its messages can quote the document, so only the kind of error goes on.
         raise RefusedError(ParseReason.CORRUPT, f"the extractor gave up: {type(error).__name__}") from error
-    text = result.content.replace("\r\n", "\n").replace("\r", "\n")
+    text = _lines(result.content)
     metadata: dict[str, Any] = dict(result.metadata)
     nodes = (result.document or {"nodes": []})["nodes"]
     contents = [node.get("content", {}) for node in nodes]
@@ -166,6 +178,10 @@ def _flat(metadata: dict[str, Any]) -> dict[str, str]:
         if isinstance(value, str | int | float) and str(value).strip() and len(flat) < _MAX_METADATA:
             flat[str(name)[:100]] = str(value)[:_MAX_VALUE]
     return flat
+
+
+def _lines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _squeezed(text: str) -> str:

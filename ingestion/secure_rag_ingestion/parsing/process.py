@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,11 +73,10 @@ class Zygote:
         ParseFailure: `sandbox_unavailable` when it does not come up.
     """
 
-    def __init__(self, settings: dict[str, object], program: str, scratch_parent: Path | None) -> None:
-        # Others may read the library in it, as the confined user must when we are root; nobody may write.
-        self.scratch = Path(tempfile.mkdtemp(prefix="secure-rag-parser-", dir=scratch_parent)).resolve()
-        if os.geteuid() == 0:
-            self.scratch.chmod(0o711)
+    def __init__(self, settings: dict[str, object], program: str) -> None:
+        # kreuzberg would unpack a PDF library into $TMPDIR/kreuzberg-pdfium and load whatever lies there already, if
+        # its size fits. It is given no PDF, and the folder is one that nobody else can put anything into.
+        self.scratch = Path(tempfile.mkdtemp(prefix="secure-rag-parser-")).resolve()
         self._control, other = socket.socketpair()
         root = str(Path(secure_rag_ingestion.__file__).resolve().parent.parent)
         options = json.dumps({**settings, "parent": os.getpid()})
@@ -95,7 +93,7 @@ class Zygote:
                 )
         except OSError as error:
             self._control.close()
-            self._remove()
+            shutil.rmtree(self.scratch, ignore_errors=True)
             raise ParseFailure(
                 ParseReason.SANDBOX_UNAVAILABLE, "the template process cannot be started"
             ) from error
@@ -151,18 +149,11 @@ class Zygote:
         with suppress(ProcessLookupError):
             self._process.kill()
         self._process.wait()
-        self._remove()
-
-    def _remove(self) -> None:
-        for folder in (self.scratch, *self.scratch.glob("*/")):
-            with suppress(OSError):
-                folder.chmod(0o700)
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def _await_ready(self) -> None:
-        deadline = time.monotonic() + _START_SECONDS
         try:
-            self._control.settimeout(max(deadline - time.monotonic(), 0.001))
+            self._control.settimeout(_START_SECONDS)
             (size,) = READY.unpack(self._exactly(READY.size))
             message = json.loads(self._exactly(min(size, _MAX_READY)))
         except (OSError, ValueError) as error:

@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 
 from secure_rag_ingestion.parsing.channel import ChildGoneError
@@ -74,8 +73,6 @@ class SandboxedParser:
         require: walls whose failure is fatal, names as in `layers`; `a|b` asks for one of the two. A wall that is
             not named is put up when the system has it, and its failure is accepted.
         user_id: whom the parsing process becomes when this one is root.
-        scratch_parent: where the private folder is made; it must allow executable mappings. Default: the system's
-            folder for temporary files.
 
     Raises:
         ParseFailure: `sandbox_unavailable`, on entering, when a required wall does not hold.
@@ -87,12 +84,10 @@ class SandboxedParser:
         *,
         require: frozenset[str] | None = None,
         user_id: int = NOBODY,
-        scratch_parent: Path | None = None,
     ) -> None:
         self.limits = limits or SandboxLimits()
         self._require = default_requirements() if require is None else require
         self._user_id = user_id
-        self._scratch_parent = scratch_parent
         self._lock = threading.Lock()
         self._zygote: Zygote | None = None
         self._owner: int | None = None
@@ -164,7 +159,7 @@ class SandboxedParser:
             "cpu_seconds": self.limits.cpu_seconds,
             "user_id": self._user_id,
         }
-        self._zygote = zygote = Zygote(settings, self._program(), self._scratch_parent)
+        self._zygote = zygote = Zygote(settings, self._program())
         try:
             self._exchange(zygote, PROBE, b"")
         except ParseFailure:

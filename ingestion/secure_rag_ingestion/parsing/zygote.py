@@ -19,7 +19,6 @@ import json
 import os
 import pkgutil
 import select
-import shutil
 import signal
 import socket
 import sys
@@ -30,13 +29,11 @@ from pathlib import Path
 from secure_rag_ingestion.parsing import child, extract
 from secure_rag_ingestion.parsing.archive import OfficeArchive
 from secure_rag_ingestion.parsing.confine import Confinement, Walls, thread_count
-from secure_rag_ingestion.parsing.document import RefusedError
 from secure_rag_ingestion.parsing.extracted import Concealed
 from secure_rag_ingestion.parsing.hidden.pdf import PdfScan
 from secure_rag_ingestion.parsing.protocol import FORK, NO_CHILD, READY, REAP, REAPED
 
 _CONTROL_FD = 0
-_PDFIUM = "kreuzberg-pdfium"
 _SMALLEST_PDF = (
     b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n"
     b"3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 72 72]/Resources<<>>>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n"
@@ -64,13 +61,10 @@ def main(settings: str) -> None:
     control = socket.socket(fileno=_CONTROL_FD)
     try:
         config = json.loads(settings)
-        scratch = Path(os.environ["TMPDIR"])
-        _unpack_pdfium(scratch)
         confinement = Confinement(
             Walls(
                 memory_bytes=config["memory_bytes"],
                 cpu_seconds=config["cpu_seconds"],
-                readable=(str(scratch / _PDFIUM),),
                 user_id=config["user_id"],
                 parent=os.getpid(),
             )
@@ -86,7 +80,8 @@ def main(settings: str) -> None:
     try:
         _serve(control, parent, confinement, frozenset(config["require"]))
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        with suppress(OSError):
+            Path(os.environ["TMPDIR"]).rmdir()
 
 
 def _serve(
@@ -143,30 +138,6 @@ def _watch(parent: int) -> int | None:
     if os.getppid() != parent:
         raise RuntimeError("the parent is gone")
     return watch
-
-
-def _unpack_pdfium(scratch: Path) -> None:
-    """Let the extractor unpack its PDF library, in a process of its own because it starts threads.
-
-    kreuzberg loads whatever lies at `$TMPDIR/kreuzberg-pdfium/libpdfium.so` if its size fits, so that folder must
-    be ours alone, and must be filled before a hostile document can run anything.
-    """
-    process = os.fork()
-    if process == 0:
-        status = 1
-        try:
-            with suppress(RefusedError):
-                extract.extract(extract.PDF, _SMALLEST_PDF)
-            status = 0
-        finally:
-            os._exit(status)
-    _, status = os.waitpid(process, 0)
-    folder = scratch / _PDFIUM
-    if status != 0 or not any(folder.glob("*pdfium*")):
-        raise RuntimeError("the extractor could not unpack its PDF library")
-    for library in folder.iterdir():
-        library.chmod(0o444)
-    folder.chmod(0o555)
 
 
 def _load_everything() -> None:

@@ -38,7 +38,7 @@ def _report(hidden: HiddenText) -> Finding:
     return Finding(
         detector="parser",
         verdict=Verdict.ANNOTATE,
-        score=float(len(hidden.excerpt)),
+        score=float(max(1, len(hidden.excerpt))),
         threshold=0.0,
         evidence=hidden.excerpt,
         rule=f"{hidden.kind.value} at {hidden.place}, sha256 {hidden.sha256}",

@@ -31,13 +31,17 @@ def test_these_are_all_the_routes() -> None:
 def test_only_health_is_open() -> None:
     for path, operations in committed()["paths"].items():
         for operation in operations.values():
-            expected = [] if path in {"/healthz", "/readyz"} else [{"caller": [], "subject": []}]
+            expected: list[object] = (
+                [] if path in {"/healthz", "/readyz"} else [{"caller": [], "subject": []}]
+            )
             assert operation["security"] == expected
 
 
 def test_every_problem_is_in_the_contract_and_used() -> None:
     document = committed()
-    assert document["components"]["schemas"]["Problem"]["properties"]["type"]["enum"] == [x.type for x in Problem]
+    assert document["components"]["schemas"]["Problem"]["properties"]["type"]["enum"] == [
+        x.type for x in Problem
+    ]
     used = {
         int(status)
         for operations in document["paths"].values()
@@ -67,9 +71,9 @@ def test_real_answers_have_exactly_the_fields_that_the_contract_names(trust: Tru
     app = world.app()
     answer = ask(app, b'{"query":"x","explain":true}').body
     single = call(app, "GET", "/v1/chunks/chunk-0001", identity_headers()).body
-    assert json.loads(answer) == json.loads(RetrieveResponse.model_validate_json(answer).model_dump_json()) | {
-        "results": json.loads(answer)["results"]
-    }
+    assert json.loads(answer) == json.loads(
+        RetrieveResponse.model_validate_json(answer).model_dump_json()
+    ) | {"results": json.loads(answer)["results"]}
     assert set(json.loads(answer)) == set(RetrieveResponse.model_fields)
     assert set(json.loads(single)) == set(ChunkResponse.model_fields)
     assert set(json.loads(answer)["results"][0]) == set(

@@ -157,7 +157,8 @@ def test_mail_body_is_the_alternative_that_mail_programs_show(parser: SandboxedP
 def test_attachments_are_counted_and_not_read(parser: SandboxedParser) -> None:
     parts = (
         "--b\r\nContent-Type: text/plain\r\n\r\nsee attached\r\n"
-        "--b\r\nContent-Type: text/plain\r\nContent-Disposition: attachment; filename=x.txt\r\n\r\nattached\r\n--b--\r\n"
+        "--b\r\nContent-Type: text/plain\r\nContent-Disposition: attachment; filename=x.txt\r\n\r\n"
+        "attached\r\n--b--\r\n"
     )
     message = samples.mail(parts).replace(b"text/plain; charset=utf-8", b"multipart/mixed; boundary=b", 1)
     found = clean(parser.parse("a.eml", message), media.MAIL)

@@ -28,6 +28,23 @@ def _white_under_black(canvas: Canvas) -> None:
     canvas.drawString(72, 600, "visible text written over it")
 
 
+def _own_colour(canvas: Canvas) -> None:
+    canvas.setFillColor(Color(0.2, 0.2, 0.2))
+    canvas.rect(60, 590, 300, 30, stroke=0, fill=1)
+    canvas.drawString(72, 600, SECRET)
+
+
+def _covered(canvas: Canvas) -> None:
+    canvas.drawString(72, 600, SECRET)
+    canvas.rect(60, 590, 300, 30, stroke=0, fill=1)
+
+
+def _crowded(canvas: Canvas) -> None:
+    for step in range(400):
+        canvas.rect(72 + step, 100, 0.5, 5, stroke=0, fill=1)
+    _covered(canvas)
+
+
 def _tiny_pdf(canvas: Canvas) -> None:
     canvas.setFont("Helvetica", 0.1)
     canvas.drawString(72, 600, SECRET)
@@ -63,6 +80,9 @@ def _in_a_form(canvas: Canvas) -> None:
         (_invisible, HiddenKind.RENDER_MODE_3),
         (_white_fill, HiddenKind.WHITE_TEXT),
         (_white_under_black, HiddenKind.WHITE_TEXT),
+        (_own_colour, HiddenKind.WHITE_TEXT),
+        (_covered, HiddenKind.COVERED_TEXT),
+        (_crowded, HiddenKind.COVERED_TEXT),
         (_tiny_pdf, HiddenKind.TINY_TEXT),
         (_shrunk, HiddenKind.TINY_TEXT),
         (_off_page, HiddenKind.OFF_PAGE),
@@ -98,6 +118,40 @@ def test_text_under_a_picture_that_shows_something_is_an_ocr_layer(parser: Sandb
             canvas.rect(72 + step, 600, 4, 8, stroke=0, fill=1)
 
     only(parser.parse("a.pdf", samples.pdf(page)), HiddenKind.OCR_LAYER, "page 1")
+
+
+@control("parsing:hidden-text")
+def test_text_of_a_layer_that_is_off_is_concealed(parser: SandboxedParser) -> None:
+    def page(canvas: Canvas) -> None:
+        canvas.drawString(72, 700, "visible")
+        canvas._code.append("/OC /Off BDC")
+        canvas.drawString(72, 600, SECRET)
+        canvas._code.append("EMC /OC /On BDC")
+        canvas.drawString(72, 500, "in a layer that is on")
+        canvas._code.append("EMC")
+
+    layers = b"<</Off 90 0 R /On 91 0 R>>"
+    groups = (
+        b"90 0 obj <</Type/OCG/Name(Off)>> endobj\n91 0 obj <</Type/OCG/Name(On)>> endobj\n"
+        b"xref\n0 1\n0000000000 65535 f \n"
+    )
+    made = samples.pdf(page, pageCompression=0)
+    made = made.replace(b"/Resources <<", b"/Resources <<\n/Properties " + layers, 1)
+    made = made.replace(
+        b"/Type /Catalog", b"/Type /Catalog /OCProperties <</OCGs[90 0 R 91 0 R]/D<</OFF[90 0 R]>>>>", 1
+    )
+    only(parser.parse("a.pdf", made.replace(b"xref\n", groups, 1)), HiddenKind.HIDDEN_LAYER, "page 1")
+
+
+def test_text_of_turned_pages_is_read_and_off_page_text_is_not(parser: SandboxedParser) -> None:
+    def page(canvas: Canvas) -> None:
+        canvas.setPageRotation(90)
+        canvas.drawString(72, 700, "on the page")
+        canvas.drawString(72, 900, SECRET)
+
+    found = parser.parse("a.pdf", samples.pdf(page))
+    assert found.text == "on the page"
+    only(found, HiddenKind.OFF_PAGE, "page 1")
 
 
 def test_honest_pdfs_conceal_nothing(parser: SandboxedParser) -> None:

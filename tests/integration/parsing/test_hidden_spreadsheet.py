@@ -41,7 +41,7 @@ def _row(workbook: Workbook) -> None:
 
 
 def _flat_row(workbook: Workbook) -> None:
-    workbook["Costs"].row_dimensions[2].height = 0
+    workbook["Costs"].row_dimensions[2].height = 0.4
 
 
 def _column(workbook: Workbook) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping
 
 import httpx
 import pytest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from secure_rag.errors import UnavailableError
 from secure_rag_api.limits import LastResort, Limits
@@ -15,83 +15,85 @@ from secure_rag_api.routes.calls import Calls
 from tests.controls import control
 from tests.unit.api.world import JSON, World, ask, call, identity_headers, subject_token
 
-ANSWER = [
+ANSWER: list[Message] = [
     {"type": "http.response.start", "status": 200, "headers": []},
     {"type": "http.response.body", "body": b"whole"},
 ]
 
 
-def scope(method: str = "POST") -> dict[str, object]:
+def scope() -> Scope:
     return {
         "type": "http",
-        "method": method,
+        "method": "POST",
         "path": "/",
         "headers": [(b"content-type", b"application/json")],
     }
 
 
-async def never() -> dict[str, object]:
-    return await asyncio.get_running_loop().create_future()
+async def never() -> Message:
+    await asyncio.Event().wait()
+    return {"type": "http.disconnect"}
 
 
-async def good(_scope: object, _receive: object, send: object) -> None:
+async def good(_scope: Scope, _receive: Receive, send: Send) -> None:
     for message in ANSWER:
-        await send(message)  # type: ignore[operator]  # an ASGI send
+        await send(message)
 
 
-def run(
-    app: object, receive: object = never, request: dict[str, object] | None = None
-) -> list[Mapping[str, object]]:
-    sent: list[Mapping[str, object]] = []
+def run(app: ASGIApp, receive: Receive = never, request: Scope | None = None) -> list[Message]:
+    sent: list[Message] = []
 
-    async def send(message: Mapping[str, object]) -> None:
+    async def send(message: Message) -> None:
         sent.append(message)
 
-    asyncio.run(app(request or scope(), receive, send))  # type: ignore[operator]  # an ASGI application
+    async def go() -> None:
+        await app(request or scope(), receive, send)
+
+    asyncio.run(go())
     return sent
 
 
 @control("api:bounded-requests")
 def test_a_body_that_never_comes_ends_in_408() -> None:
-    sent = run(Limits(good, body_seconds=0.01))  # type: ignore[arg-type]  # plain ASGI
+    sent = run(Limits(good, body_seconds=0.01))
     assert sent[0]["status"] == 408
 
 
 @control("api:bounded-requests")
 def test_a_body_that_trickles_ends_in_408() -> None:
-    async def trickle() -> dict[str, object]:
+    async def trickle() -> Message:
         await asyncio.sleep(0)
         return {"type": "http.request", "body": b"", "more_body": True}
 
-    sent = run(Limits(good, body_seconds=0.02), trickle)  # type: ignore[arg-type]  # plain ASGI
+    sent = run(Limits(good, body_seconds=0.02), trickle)
     assert sent[0]["status"] == 408
 
 
 def test_a_caller_that_hangs_up_in_its_body_gets_nothing_and_reaches_nothing() -> None:
-    async def gone() -> dict[str, object]:
+    async def gone() -> Message:
         return {"type": "http.disconnect"}
 
-    assert run(Limits(good), gone) == []  # type: ignore[arg-type]  # plain ASGI
+    assert run(Limits(good), gone) == []
 
 
 def test_what_is_not_http_passes_untouched() -> None:
     seen: list[object] = []
 
-    async def inner(scope: Mapping[str, object], _receive: object, _send: object) -> None:
+    async def inner(scope: Scope, _receive: Receive, _send: Send) -> None:
         seen.append(scope["type"])
 
-    run(LastResort(Limits(inner)), request={"type": "lifespan"})  # type: ignore[arg-type]  # plain ASGI
+    run(LastResort(Limits(inner)), request={"type": "lifespan"})
     assert seen == ["lifespan"]
 
 
 @control("api:errors-say-nothing")
 def test_half_an_answer_breaks_the_connection_instead_of_looking_whole() -> None:
-    async def half(_scope: object, _receive: object, send: object) -> None:
-        await send(ANSWER[0])  # type: ignore[operator]  # an ASGI send
+    async def half(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send(ANSWER[0])
         raise RuntimeError("hunter2")
 
     with pytest.raises(ConnectionAbortedError) as caught:
-        run(LastResort(half))  # type: ignore[arg-type]  # plain ASGI
+        run(LastResort(half))
     assert caught.value.__context__ is None
     assert "hunter2" not in str(caught.value)
 

@@ -113,9 +113,9 @@ def test_a_configuration_that_would_weaken_the_check_is_refused() -> None:
 def test_a_remembered_token_expires_to_the_second() -> None:
     clock = ManualClock()
     checked = verifier(clock)
-    assert checked.identity(bearer(), subject_token())
+    assert checked.identity(bearer(), subject_token()).tenant == "acme"
     clock.advance(599)
-    assert checked.identity(bearer(), subject_token())
+    assert checked.identity(bearer(), subject_token()).tenant == "acme"
     clock.advance(1)
     with pytest.raises(AuthenticationError):
         checked.identity(bearer(), subject_token())
@@ -126,7 +126,7 @@ def test_a_remembered_token_ends_with_its_key() -> None:
     source = Rotating(keys())
     checked = TokenVerifier(ISSUER, source, ManualClock())
     token, subject = caller_token(), subject_token()
-    assert checked.identity(bearer(token), subject)
+    assert checked.identity(bearer(token), subject).tenant == "acme"
     source.keys = keys(jwks(("next", OTHER_KEY)))
     with pytest.raises(AuthenticationError):
         checked.identity(bearer(token), subject)
@@ -161,7 +161,7 @@ def test_only_what_verified_is_remembered() -> None:
 def test_a_remembered_token_never_counts_as_the_other_kind() -> None:
     checked = verifier()
     caller, subject = caller_token("agent:researcher"), subject_token("agent:researcher")
-    assert checked.identity(bearer(caller), subject)
+    assert checked.identity(bearer(caller), subject).tenant == "acme"
     for swapped in ((bearer(subject), caller), (bearer(caller), caller), (bearer(subject), subject)):
         with pytest.raises(AuthenticationError):
             checked.identity(*swapped)

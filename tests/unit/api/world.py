@@ -12,6 +12,7 @@ import httpx
 from fastapi import FastAPI
 from joserfc import jwt
 from joserfc.jwk import ECKey
+from starlette.types import Message, Scope
 
 from secure_rag.config import IssuerSettings
 from secure_rag.errors import NotFoundError
@@ -205,22 +206,22 @@ def call(
     """One request, byte for byte as given: nothing is added, merged or checked on the way."""
     parts = [body] if isinstance(body, bytes) else list(body)
 
-    async def chunks() -> AsyncGenerator[dict[str, object], None]:
+    async def chunks() -> AsyncGenerator[Message, None]:
         for i, part in enumerate(parts):
             yield {"type": "http.request", "body": part, "more_body": i + 1 < len(parts)}
         while True:
             yield {"type": "http.disconnect"}
 
     async def go() -> Reply:
-        stream, sent = chunks(), list[dict[str, object]]()
+        stream, sent = chunks(), list[Message]()
 
-        async def receive() -> dict[str, object]:
+        async def receive() -> Message:
             return await anext(stream)
 
-        async def send(message: Mapping[str, object]) -> None:
-            sent.append(dict(message))
+        async def send(message: Message) -> None:
+            sent.append(message)
 
-        scope: dict[str, object] = {
+        scope: Scope = {
             "type": "http",
             "asgi": {"version": "3.0"},
             "http_version": "1.1",
@@ -234,15 +235,11 @@ def call(
             "client": ("127.0.0.1", 1),
             "server": ("127.0.0.1", 2),
         }
-        await app(scope, receive, send)  # type: ignore[arg-type]  # plain ASGI dictionaries
+        await app(scope, receive, send)
         await stream.aclose()
         start, *rest = sent
-        pairs: list[tuple[bytes, bytes]] = start["headers"]  # type: ignore[assignment]  # as ASGI says
-        return Reply(
-            int(str(start["status"])),
-            {k.decode(): v.decode() for k, v in pairs},
-            b"".join(bytes(x.get("body", b"")) for x in rest),  # type: ignore[arg-type]  # as ASGI says
-        )
+        names = {k.decode(): v.decode() for k, v in start["headers"]}
+        return Reply(start["status"], names, b"".join(x.get("body", b"") for x in rest))
 
     return asyncio.run(go())
 

@@ -103,4 +103,4 @@ def test_what_is_there_passes_and_what_is_missing_is_named() -> None:
 def test_exports_are_listed_and_nothing_else_is_there() -> None:
     assert set(secure_rag.__all__) <= set(dir(secure_rag))
     with pytest.raises(AttributeError, match="no attribute 'Server'"):
-        secure_rag.Server  # type: ignore[attr-defined]  # noqa: B018 - the access is the test
+        secure_rag.Server  # noqa: B018 - the access is the test

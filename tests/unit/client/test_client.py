@@ -123,7 +123,7 @@ def test_an_answer_is_frozen_iterable_and_gives_records() -> None:
     assert record["title"] == "Leave"
     assert record["headings"] == ("People",)
     with pytest.raises(ValueError, match="frozen"):
-        answer.complete = False  # type: ignore[misc]  # what the test is about
+        answer.complete = False
     assert not asked_empty()
 
 

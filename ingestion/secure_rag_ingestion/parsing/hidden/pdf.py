@@ -1,136 +1,150 @@
-"""Concealed text in PDF pages: invisible render mode, white or transparent fill, tiny type, off the page, layers.
+"""Text of a PDF, and what of it a person does not see.
 
-What cannot be told from the text itself (white text may stand on a dark banner or picture) is decided by drawing
-the page once and looking at the place. The drawing happens behind the walls like everything else here.
+Off the page, tiny and fully transparent text says so itself. For the rest there is one question: does the page look
+the same without it? So the page is drawn with and without its doubtful text (white, in a layer, under or on an area
+of its colour) and the places are compared. White letters on a dark banner change the picture; white on white, text
+under a later rectangle or picture, and switched-off layers do not. Drawing happens behind the walls like all of this.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 import pypdfium2
 from pypdfium2 import raw
 
 from secure_rag_ingestion.parsing.document import HiddenKind, ParseReason, RefusedError
 from secure_rag_ingestion.parsing.extracted import Concealed
-from secure_rag_ingestion.parsing.hidden.colours import BLACK, MIN_ALPHA, WHITE, Rgb, is_invisible
+from secure_rag_ingestion.parsing.hidden.colours import BLACK, MIN_ALPHA, WHITE, is_invisible
+from secure_rag_ingestion.parsing.hidden.pdf_objects import Box, PageObject, objects_of, page_box
 
 MAX_TINY_POINTS = 1.0
-_MAX_DEPTH = 8
 _DRAWING_SIDE = 1000.0
-_INK_STEP = 40
-_LIGHT = 225
-_LIGHT_SHARE = 0.65  # bold white type covers about half of its box, black type over white text a quarter
-_STROKED_MODES = frozenset({raw.FPDF_TEXTRENDERMODE_STROKE, raw.FPDF_TEXTRENDERMODE_STROKE_CLIP})
-_INVISIBLE_MODES = frozenset({raw.FPDF_TEXTRENDERMODE_INVISIBLE, raw.FPDF_TEXTRENDERMODE_CLIP})
-
-Handle: TypeAlias = Any  # pdfium's objects are opaque ctypes pointers
-Matrix = tuple[float, float, float, float, float, float]
-Box = tuple[float, float, float, float]
-_IDENTITY: Matrix = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """A text object with its place on the page.
-
-    Attributes:
-        handle: pdfium's.
-        matrix: from its coordinates to the page's.
-        box: left, bottom, right, top in page coordinates.
-        marked: it, or a form around it, is marked as optional content, which may be switched off.
-        in_form: it is part of a form, a piece of page that is drawn as one.
-    """
-
-    handle: Handle
-    matrix: Matrix
-    box: Box
-    marked: bool
-    in_form: bool
+_STEP = 20  # of 255 grey levels; what is less apart a person does not tell apart
+_CHANGED_SHARE = 0.01
+_MAX_AREAS = 300  # on a page with more, all text is doubtful
 
 
 class PdfScan:
-    """Reads the text objects of a PDF for those that a person does not see."""
+    """Reads a PDF once.
+
+    Attributes:
+        pages: text of each page, without what lies off it.
+        metadata: of the document, by the names of the format.
+
+    Raises:
+        RefusedError: `encrypted` or `corrupt`.
+    """
 
     def __init__(self, data: bytes, concealed: Concealed) -> None:
         self._concealed = concealed
-        # Forms can belong to a layer as a whole, which is not told; then everything in a form is looked at.
+        # A form can belong to a layer as a whole, which is not told; then everything in a form is doubtful.
         self._layered = b"/OCProperties" in data
-        try:
-            document = pypdfium2.PdfDocument(data)
-        except pypdfium2.PdfiumError as error:
-            if getattr(error, "err_code", None) in (raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY):
-                raise RefusedError(ParseReason.ENCRYPTED, "the PDF has a password") from error
-            raise RefusedError(ParseReason.CORRUPT, "not a readable PDF") from error
-        with contextlib.closing(document):
+        self.pages: list[str] = []
+        with contextlib.closing(_opened(data)) as document:
+            self.metadata = {name: value for name, value in document.get_metadata_dict().items() if value}
             for index in range(len(document)):
                 try:
                     page = document[index]
+                    text_page = page.get_textpage()
                 except pypdfium2.PdfiumError as error:
                     raise RefusedError(ParseReason.CORRUPT, "a page cannot be read") from error
-                with contextlib.closing(page):
-                    self._page(page, f"page {index + 1}")
+                with contextlib.closing(page), contextlib.closing(text_page):
+                    self._page(page, text_page, f"page {index + 1}")
 
-    def _page(self, page: pypdfium2.PdfPage, place: str) -> None:
-        visible = _visible_box(page)
-        drawing: Drawing | None = None
-        found: list[tuple[HiddenKind, _Run]] = []
-        for run in _runs(page):
-            kind = _kind_alone(run, visible)
-            if kind is HiddenKind.RENDER_MODE_3 or (kind is None and self._is_doubtful(run)):
-                drawing = drawing or Drawing(page)
-                kind = _kind_drawn(run, kind, drawing)
+    def _page(self, page: pypdfium2.PdfPage, text_page: pypdfium2.PdfTextPage, place: str) -> None:
+        visible = page_box(page)
+        self.pages.append(text_page.get_text_bounded(*visible))
+        objects = list(objects_of(page))
+        doubtful: list[tuple[PageObject, str, HiddenKind]] = []
+        for item, suspicion in _suspicions(objects):
+            kind = _alone(item, visible)
+            layer = item.marked or (item.in_form and self._layered)
             if kind is not None:
-                found.append((kind, run))
-        if found:
-            with contextlib.closing(page.get_textpage()) as text_page:
-                for kind, run in found:
-                    self._concealed.add(kind, place, _text(run, text_page))
+                self._concealed.add(kind, place, item.text(text_page))
+            elif item.is_unpainted:
+                doubtful.append((item, item.text(text_page), HiddenKind.RENDER_MODE_3))
+            elif layer or suspicion is not None:
+                kind = HiddenKind.HIDDEN_LAYER if layer or suspicion is None else suspicion
+                doubtful.append((item, item.text(text_page), kind))
+        if doubtful:
+            self._draw(page, doubtful, place)
 
-    def _is_doubtful(self, run: _Run) -> bool:
-        layer = run.marked or (run.in_form and self._layered)
-        return layer or is_invisible(_colour(run)[0], WHITE)
+    def _draw(
+        self, page: pypdfium2.PdfPage, doubtful: list[tuple[PageObject, str, HiddenKind]], place: str
+    ) -> None:
+        before = Drawing(page)
+        for item, _, _ in doubtful:
+            item.take_off()
+        after = Drawing(page)
+        for item, text, kind in doubtful:
+            shown, without = before.pixels(item.box), after.pixels(item.box)
+            if _differ(shown, without):
+                continue
+            inked = bool(shown) and max(shown) - min(shown) > 2 * _STEP
+            ocr = kind is HiddenKind.RENDER_MODE_3 and inked
+            self._concealed.add(HiddenKind.OCR_LAYER if ocr else kind, place, text)
 
 
-def _kind_alone(run: _Run, visible: Box) -> HiddenKind | None:
-    """What the text object says about itself."""
-    left, bottom, right, top = run.box
+def _opened(data: bytes) -> pypdfium2.PdfDocument:
+    try:
+        return pypdfium2.PdfDocument(data)
+    except pypdfium2.PdfiumError as error:
+        if getattr(error, "err_code", None) in (raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY):
+            raise RefusedError(ParseReason.ENCRYPTED, "the PDF has a password") from error
+        raise RefusedError(ParseReason.CORRUPT, "not a readable PDF") from error
+
+
+def _alone(item: PageObject, visible: Box) -> HiddenKind | None:
+    """What a text object says about itself."""
+    left, bottom, right, top = item.box
     if right <= visible[0] or left >= visible[2] or top <= visible[1] or bottom >= visible[3]:
         return HiddenKind.OFF_PAGE
-    size = ctypes.c_float()
-    raw.FPDFTextObj_GetFontSize(run.handle, size)
-    if size.value * math.hypot(run.matrix[2], run.matrix[3]) < MAX_TINY_POINTS:
+    if item.points < MAX_TINY_POINTS:
         return HiddenKind.TINY_TEXT
-    if raw.FPDFTextObj_GetTextRenderMode(run.handle) in _INVISIBLE_MODES:
-        return HiddenKind.RENDER_MODE_3
-    return HiddenKind.ZERO_OPACITY if _colour(run)[1] < MIN_ALPHA else None
+    colour = item.colour()
+    return HiddenKind.ZERO_OPACITY if colour and colour[1] < MIN_ALPHA and not item.is_unpainted else None
 
 
-def _kind_drawn(run: _Run, kind: HiddenKind | None, drawing: Drawing) -> HiddenKind | None:
-    """What the drawn page says about a text object that cannot be judged alone."""
-    pixels = drawing.pixels(run.box)
-    inked = bool(pixels) and max(pixels) - min(pixels) > _INK_STEP
-    if kind is HiddenKind.RENDER_MODE_3:
-        return HiddenKind.OCR_LAYER if inked else kind
-    if is_invisible(_colour(run)[0], WHITE):
-        light = sum(1 for pixel in pixels if pixel >= _LIGHT)
-        return HiddenKind.WHITE_TEXT if light >= _LIGHT_SHARE * len(pixels) else None
-    return None if inked else HiddenKind.HIDDEN_LAYER
+def _suspicions(objects: list[PageObject]) -> list[tuple[PageObject, HiddenKind | None]]:
+    """Text objects, each with how it may be concealed by its colour or by the areas around it."""
+    areas = [(order, item) for order, item in enumerate(objects) if not item.is_text]
+    crowded = len(areas) > _MAX_AREAS
+    found: list[tuple[PageObject, HiddenKind | None]] = []
+    for order, item in enumerate(objects):
+        if not item.is_text:
+            continue
+        colour = (item.colour() or (BLACK, 1.0))[0]
+        around = [] if crowded else [(place, area) for place, area in areas if _holds(area.box, item.box)]
+        if is_invisible(colour, WHITE):
+            found.append((item, HiddenKind.WHITE_TEXT))
+        elif crowded or any(place > order for place, _ in around):
+            found.append((item, HiddenKind.COVERED_TEXT))
+        elif any((fill := area.colour()) and is_invisible(colour, fill[0]) for _, area in around):
+            found.append((item, HiddenKind.WHITE_TEXT))
+        else:
+            found.append((item, None))
+    return found
 
 
-def _colour(run: _Run) -> tuple[Rgb, float]:
-    """Colour and opacity of what is painted; a pattern counts as opaque black."""
-    red, green, blue, alpha = (ctypes.c_uint() for _ in range(4))
-    stroked = raw.FPDFTextObj_GetTextRenderMode(run.handle) in _STROKED_MODES
-    read = raw.FPDFPageObj_GetStrokeColor if stroked else raw.FPDFPageObj_GetFillColor
-    if not read(run.handle, red, green, blue, alpha):
-        return BLACK, 1.0
-    return (red.value, green.value, blue.value), alpha.value / 255
+def _holds(area: Box, text: Box) -> bool:
+    """Whether the middle of a text is inside an area."""
+    x, y = (text[0] + text[2]) / 2, (text[1] + text[3]) / 2
+    return area[0] <= x <= area[2] and area[1] <= y <= area[3]
+
+
+def _differ(one: bytes, other: bytes) -> bool:
+    """Whether a person sees a difference between two drawings of the same place."""
+    if one == other:
+        return False
+    allowed = _CHANGED_SHARE * len(one)
+    for left, right in zip(one, other, strict=True):
+        if abs(left - right) > _STEP:
+            allowed -= 1
+            if allowed < 0:
+                return True
+    return False
 
 
 class Drawing:
@@ -155,81 +169,3 @@ class Drawing:
         size = (self._bitmap.width, self._bitmap.height)
         raw.FPDF_PageToDevice(self._page.raw, 0, 0, *size, 0, x, y, device_x, device_y)
         return device_x.value, device_y.value
-
-
-def _visible_box(page: pypdfium2.PdfPage) -> Box:
-    rectangle = raw.FS_RECTF()
-    if raw.FPDF_GetPageBoundingBox(page.raw, rectangle):
-        return rectangle.left, rectangle.bottom, rectangle.right, rectangle.top
-    width, height = page.get_size()
-    return 0.0, 0.0, width, height
-
-
-def _runs(page: pypdfium2.PdfPage) -> Iterator[_Run]:
-    count = raw.FPDFPage_CountObjects(page.raw)
-    for index in range(count):
-        yield from _runs_of(raw.FPDFPage_GetObject(page.raw, index), _IDENTITY, 0, marked=False)
-
-
-def _runs_of(handle: Handle, outer: Matrix, depth: int, *, marked: bool) -> Iterator[_Run]:
-    kind = raw.FPDFPageObj_GetType(handle)
-    if kind not in (raw.FPDF_PAGEOBJ_TEXT, raw.FPDF_PAGEOBJ_FORM):
-        return
-    own = raw.FS_MATRIX()
-    if not raw.FPDFPageObj_GetMatrix(handle, own):
-        return
-    matrix = _times((own.a, own.b, own.c, own.d, own.e, own.f), outer)
-    marked = marked or _is_marked(handle)
-    if kind == raw.FPDF_PAGEOBJ_TEXT:
-        yield _Run(handle, matrix, _box(handle, outer), marked, depth > 0)
-    elif depth < _MAX_DEPTH:
-        for index in range(raw.FPDFFormObj_CountObjects(handle)):
-            yield from _runs_of(raw.FPDFFormObj_GetObject(handle, index), matrix, depth + 1, marked=marked)
-
-
-def _is_marked(handle: Handle) -> bool:
-    """Whether an object is marked as optional content."""
-    for index in range(raw.FPDFPageObj_CountMarks(handle)):
-        name = (ctypes.c_ushort * 16)()
-        size = ctypes.c_ulong()
-        mark = raw.FPDFPageObj_GetMark(handle, index)
-        if (
-            raw.FPDFPageObjMark_GetName(mark, name, ctypes.sizeof(name), size)
-            and _utf16(name, size.value) == "OC"
-        ):
-            return True
-    return False
-
-
-def _box(handle: Handle, outer: Matrix) -> Box:
-    left, bottom, right, top = (ctypes.c_float() for _ in range(4))
-    raw.FPDFPageObj_GetBounds(handle, left, bottom, right, top)
-    corners = [(x.value, y.value) for x in (left, right) for y in (bottom, top)]
-    a, b, c, d, e, f = outer
-    xs = [a * x + c * y + e for x, y in corners]
-    ys = [b * x + d * y + f for x, y in corners]
-    return min(xs), min(ys), max(xs), max(ys)
-
-
-def _times(inner: Matrix, outer: Matrix) -> Matrix:
-    a, b, c, d, e, f = inner
-    oa, ob, oc, od, oe, of = outer
-    return (
-        a * oa + b * oc,
-        a * ob + b * od,
-        c * oa + d * oc,
-        c * ob + d * od,
-        e * oa + f * oc + oe,
-        e * ob + f * od + of,
-    )
-
-
-def _text(run: _Run, text_page: pypdfium2.PdfTextPage) -> str:
-    size = raw.FPDFTextObj_GetText(run.handle, text_page.raw, None, 0)
-    buffer = (ctypes.c_ushort * (size // 2 + 1))()
-    raw.FPDFTextObj_GetText(run.handle, text_page.raw, buffer, size)
-    return _utf16(buffer, size)
-
-
-def _utf16(buffer: ctypes.Array[ctypes.c_ushort], size: int) -> str:
-    return bytes(buffer)[:size].decode("utf-16-le", "replace").rstrip("\x00")

@@ -20,6 +20,8 @@ from secure_rag_ingestion.parsing.hidden.theme import Theme
 S = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 MAX_TINY_POINTS = 2.0
+MIN_ROW_POINTS = 1.0
+MIN_COLUMN_CHARACTERS = 0.2
 _TRUE = frozenset({"1", "true"})
 _CELL = re.compile(r"([A-Z]{1,3})(\d{1,7})\Z")
 _INDEXED = (
@@ -63,9 +65,9 @@ class XlsxScan:
         columns = _hidden_columns(sheet)
         flat_rows = _is_zero_height(sheet.find(S + "sheetFormatPr"))
         for row in sheet.iter(S + "row"):
-            hidden_row = (
-                row.get("hidden") in _TRUE or _is_zero(row.get("ht")) or (flat_rows and row.get("ht") is None)
-            )
+            height = row.get("ht")
+            flat = flat_rows if height is None else _is_below(height, MIN_ROW_POINTS)
+            hidden_row = flat or row.get("hidden") in _TRUE
             for column, cell in _cells(row):
                 text = self._text(cell)
                 if concealed_sheet:
@@ -169,7 +171,7 @@ def _hidden_columns(sheet: Element) -> list[tuple[int, int]]:
     return [
         (_int(column.get("min")), _int(column.get("max")))
         for column in sheet.iterfind(f"{S}cols/{S}col")
-        if column.get("hidden") in _TRUE or _is_zero(column.get("width"))
+        if column.get("hidden") in _TRUE or _is_below(column.get("width"), MIN_COLUMN_CHARACTERS)
     ]
 
 
@@ -201,8 +203,9 @@ def _plain(element: Element) -> str:
     return "".join(text.text or "" for text in element.iter(S + "t"))
 
 
-def _is_zero(text: str | None) -> bool:
-    return text is not None and _float(text) == 0.0
+def _is_below(text: str | None, least: float) -> bool:
+    size = _float(text)
+    return size is not None and size < least
 
 
 def _int(text: str | None) -> int:
