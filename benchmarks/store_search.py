@@ -13,7 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
@@ -158,7 +158,7 @@ def _while_writing(
 
 
 @contextmanager
-def _writer(stored: StoredWorld) -> Iterator[None]:
+def _writer(stored: StoredWorld) -> Generator[None]:
     program = [sys.executable, "-m", "benchmarks.store_search", "--write", str(stored.builder.path)]
     with subprocess.Popen(
         program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment()
@@ -176,8 +176,8 @@ def _repoint(world: World, stored: StoredWorld, store: EmbeddedStore) -> dict[st
     keys = [DocumentKey(x) for x in stored.documents[:folder].tolist()]
     written: list[float] = []
     seen: list[float] = []
-    for i in range(ROUNDS):
-        target = ClassKey(int(stored.classes[i]))
+    targets = [ClassKey(x) for x in stored.classes[:ROUNDS].tolist()]
+    for target in targets:
         started = time.perf_counter()
         stored.builder.repoint(keys, target)
         committed = time.perf_counter()
@@ -186,7 +186,7 @@ def _repoint(world: World, stored: StoredWorld, store: EmbeddedStore) -> dict[st
         seen.append(time.perf_counter() - committed)
         written.append(committed - started)
     chunks = int(length[:folder].sum())
-    scope = AccessScope(stored.tenant, np.array([target], np.int64))
+    scope = AccessScope(stored.tenant, np.array(targets[-1:], np.int64))
     if len(store.search(scope, world.vectors[0], 10**6)) < chunks:
         raise RuntimeError("the folder has not moved")
     return {
@@ -224,8 +224,9 @@ def _add_document(connection: sqlite3.Connection, random: np.random.Generator, r
     connection.execute("BEGIN IMMEDIATE")
     tenant, source, cls, dimensions = connection.execute(
         "SELECT d.tenant_id, d.source_id, d.class_id, e.dimensions FROM document d "
-        "JOIN embedding_space e ON e.tenant_id = d.tenant_id WHERE d.id >= ? AND d.state = 1 LIMIT 1",
-        (int(random.integers(1, 9_000)),),
+        "JOIN embedding_space e ON e.tenant_id = d.tenant_id "
+        "WHERE d.id >= (SELECT max(id) FROM document) * ? AND d.state = 1 LIMIT 1",
+        (float(random.random() * 0.9),),
     ).fetchone()
     document, chunk = connection.execute(
         "SELECT (SELECT max(id) FROM document) + 1, max(id) + 1 FROM chunk"

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 _RIVAL_DISTRIBUTION: Final = "casbin"
+_DENY_OVERRIDES: Final = "some(where (p_eft == allow)) && !some(where (p_eft == deny))"
 
 
 class _ParsedOnceEnforcer(casbin.Enforcer):  # type: ignore[misc]  # casbin has no types
@@ -47,6 +48,8 @@ class _ParsedOnceEnforcer(casbin.Enforcer):  # type: ignore[misc]  # casbin has 
     def __init__(self, policy: Policy) -> None:
         model = Model()
         model.load_model_from_text(policy.model)
+        if model["e"]["e"].value != _DENY_OVERRIDES:
+            raise PolicyError("the policy effect is not: some allow, and no deny")
         super().__init__(model)
         self.logger = logging.Logger("secure_rag_acl.muted", level=logging.CRITICAL + 1)  # noqa: LOG001 -- a registered logger could be switched on
         self.fm = FunctionMap()
@@ -85,7 +88,7 @@ class CasbinEngine:
         self._allowing = {
             (x.action, x.check, x.effect): x.id for x in self._policy.rows if x.effect == "allow"
         }
-        self._enforcer = _build(self._policy)
+        self._enforcer = build_enforcer(self._policy)
         self._scopes = ScopeCompiler(self._policy.rows, self._policy.digest, cache)
         self_test(self, self._policy.rows)
 
@@ -127,7 +130,12 @@ class CasbinEngine:
         return Decision(allowed=False, reason=why, rules=rules)
 
 
-def _build(policy: Policy) -> Any:  # noqa: ANN401 -- casbin has no types
+def build_enforcer(policy: Policy) -> Any:  # noqa: ANN401 -- casbin has no types
+    """A Casbin enforcer for a policy, whatever its rows; `CasbinEngine` serves only the packaged ones.
+
+    Raises:
+        PolicyError: the model or a row cannot be loaded.
+    """
     try:
         return _ParsedOnceEnforcer(policy)
     except PolicyError:

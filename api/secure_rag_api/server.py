@@ -6,6 +6,7 @@ the signal, which supervisors must take as success.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable
 from typing import Final
@@ -57,7 +58,9 @@ def serve(
         app = create_app(open_home(), publish_contract=profile is Profile.DEVELOPMENT)
         if started is not None:
             started(address, bound_port)
-        uvicorn.Server(server_config(app)).run(sockets=[listener])
+        with contextlib.suppress(KeyboardInterrupt):
+            # Raised again by uvicorn once it has shut down in good order.
+            uvicorn.Server(server_config(app)).run(sockets=[listener])
     finally:
         listener.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from secure_rag.database.engine import private_file
@@ -61,7 +61,7 @@ class ContextLedger:
             return current == expected
 
     @contextlib.contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
+    def _connection(self) -> Generator[sqlite3.Connection]:
         try:
             with contextlib.closing(
                 sqlite3.connect(self._path, self._timeout, isolation_level=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Protocol
 
@@ -59,7 +59,7 @@ def open_engine(path: Path, *, read_only: bool = False, busy_timeout_ms: int = B
 
 
 @contextlib.contextmanager
-def write(engine: sa.Engine) -> Iterator[sa.Connection]:
+def write(engine: sa.Engine) -> Generator[sa.Connection]:
     """One write transaction: committed whole or not at all.
 
     Raises:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import sqlalchemy as sa
+from sqlalchemy import exc
 
 from secure_rag.database import tables as t
 from secure_rag.database.engine import open_engine, private_file, write
@@ -100,7 +101,7 @@ class Home:
                     raise ConfigError(
                         f"{self.control}: triggers are missing or altered: {', '.join(missing)}"
                     )
-        except sa.exc.DatabaseError as error:
+        except exc.DatabaseError as error:
             raise ConfigError(f"{self.control}: not a control database") from error
         finally:
             engine.dispose()

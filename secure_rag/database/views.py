@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
+from sqlalchemy import exc
 
 from secure_rag.database import tables as t
 from secure_rag.database.subjects import SubjectReader
@@ -255,7 +256,7 @@ class Views:
             with self._engine.connect() as connection, connection.begin():
                 connection.execute(sa.select(sa.func.count()).select_from(t.policy_version)).scalar_one()
                 yield ReadView(connection, self._clock())
-        except sa.exc.OperationalError as error:
+        except exc.OperationalError as error:
             raise UnavailableError("the control database cannot be read") from error
 
 
@@ -283,6 +284,6 @@ def _lock(body: str) -> Lock:
     return Lock.from_body(body)
 
 
-def _parts(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
+def _parts(items: Sequence[_T]) -> Generator[Sequence[_T]]:
     for start in range(0, len(items), _MAX_PARAMETERS):
         yield items[start : start + _MAX_PARAMETERS]

@@ -45,7 +45,11 @@ class Follower:
         self._version: int | None = None
         self._current_at = time.monotonic()
         self._behind: tuple[float, int] | None = None
-        self._snapshot = self._load()
+        try:
+            self._snapshot = self._load()
+        except StoreError:
+            self._reader.close()
+            raise
         self._thread = threading.Thread(target=self._run, name="secure-rag-follower", daemon=True)
         self._thread.start()
 

@@ -29,10 +29,12 @@ def main() -> None:
     ):
         connection.execute("PRAGMA recursive_triggers=ON")
         tenant = connection.execute("SELECT id FROM tenant WHERE name = 'acme'").fetchone()[0]
-        rows = connection.execute("SELECT * FROM membership WHERE tenant_id = ? ORDER BY id", (tenant,)).fetchall()
+        rows = connection.execute(
+            "SELECT * FROM membership WHERE tenant_id = ? ORDER BY id", (tenant,)
+        ).fetchall()
         live = [(n, row) for n, row in enumerate(rows) if row[5] == NEVER]
         current = {n: row[0] for n, row in live}
-        print("churning", flush=True)
+        print("churning", flush=True)  # noqa: T201 -- the parent waits for this line
         for _ in range(MOST_CHANGES):
             n, row = live[int(random.integers(len(live)))]
             connection.execute("BEGIN IMMEDIATE")
@@ -41,11 +43,14 @@ def main() -> None:
                 connection.execute("UPDATE membership SET valid_to = ? WHERE id = ?", (now, current.pop(n)))
             else:
                 made = connection.execute(
-                    "INSERT INTO membership(tenant_id, member_id, group_id, valid_from) VALUES (?, ?, ?, ?) RETURNING id",
+                    "INSERT INTO membership(tenant_id, member_id, group_id, valid_from) "
+                    "VALUES (?, ?, ?, ?) RETURNING id",
                     (row[1], row[2], row[3], now),
                 ).fetchone()
                 current[n] = made[0]
-            version = connection.execute("SELECT n FROM policy_version WHERE tenant_id = ?", (tenant,)).fetchone()[0]
+            version = connection.execute(
+                "SELECT n FROM policy_version WHERE tenant_id = ?", (tenant,)
+            ).fetchone()[0]
             file.write(json.dumps({"n": version, "link": n, "ended": n not in current}) + "\n")
             file.flush()
             connection.execute("COMMIT")

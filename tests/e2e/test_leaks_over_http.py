@@ -8,11 +8,9 @@ version of its final view, which its audit event names.
 from __future__ import annotations
 
 import json
-import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -89,7 +87,10 @@ def test_every_answer_over_http_equals_brute_force(filled: FilledHome) -> None:
     random = np.random.default_rng(1)
     outcomes: Counter[str] = Counter()
     now = int(SystemClock().now())
-    with running("tests.e2e.serve_world", str(filled.root)) as address, Caller(address, filled.root) as caller:
+    with (
+        running("tests.e2e.serve_world", str(filled.root)) as address,
+        Caller(address, filled.root) as caller,
+    ):
         for call in presentable(filled):
             query = sentence(random, 6)
             expected = filled.expected(filled.world.companies[call.tenant], call, query, K, now)
@@ -176,5 +177,3 @@ def company_at(filled: FilledHome, versions: list[dict[str, object]], n: int) ->
     return Company(
         company.name, company.who, links, company.limits, company.handovers, company.labels, company.sources
     )
-
-

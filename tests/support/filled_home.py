@@ -20,7 +20,11 @@ from tests.oracle import Company, Guard, ask, judge
 from tests.worlds import NOW, Stored, World, store
 
 DIMENSIONS = 64
-_WORDS = [f"{a}{b}" for a in ("pump", "valve", "sensor", "budget", "leave", "audit", "torque", "north") for b in "abcdefgh"]
+_WORDS = [
+    f"{a}{b}"
+    for a in ("pump", "valve", "sensor", "budget", "leave", "audit", "torque", "north")
+    for b in "abcdefgh"
+]
 
 
 @dataclass
@@ -34,7 +38,9 @@ class FilledHome:
     guard_of: list[Guard]
     vectors: NDArray[np.float32]
 
-    def expected(self, company: Company, call: object, query: str, k: int, now: int) -> list[tuple[str, float]]:
+    def expected(
+        self, company: Company, call: object, query: str, k: int, now: int
+    ) -> list[tuple[str, float]]:
         """Brute force: chunk ids and scores of the best `k` that the judge allows, ties by position."""
         asking = ask(company, call, now)  # type: ignore[arg-type]  # Call; typed loosely for fixtures
         verdicts = {id(guard): judge(asking, guard, now) == "allowed" for guard in self.world.guards}
@@ -47,7 +53,12 @@ class FilledHome:
 
 def fill_home(root: Path, world: World, documents: int, seed: int, operator: str = "user:u0") -> FilledHome:
     """Create a home and write the world into it. Every document has one chunk."""
-    settings = {"profile": "development", "tenant": "acme", "operators": {"root": operator}, "requests_per_minute": 10_000_000}
+    settings = {
+        "profile": "development",
+        "tenant": "acme",
+        "operators": {"root": operator},
+        "requests_per_minute": 10_000_000,
+    }
     home = create_installation(root, yaml.safe_dump(settings))
     stored = store(world, home.control)
     random = np.random.default_rng(seed)

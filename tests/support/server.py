@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ PYTHONPATH = os.pathsep.join(str(ROOT / x) for x in ("", "acl", "ingestion", "ap
 
 
 @contextmanager
-def running(module: str, *arguments: str) -> Iterator[str]:
+def running(module: str, *arguments: str) -> Generator[str]:
     """Start `python -m module`, wait for its port, and give the base address."""
     process = subprocess.Popen(
         [sys.executable, "-m", module, *arguments],

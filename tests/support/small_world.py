@@ -25,5 +25,8 @@ def small_world() -> World:
         Limits(read, LABELS[4], frozenset(), frozenset({"*"}), frozenset({"qa"})),
     ]
     locks = ("group:g", "group:g", "group:other")
-    guards = [Guard("acme", (Bolt(((name, None),)),), LABELS[n], frozenset(), "wiki") for n, name in enumerate(locks)]
+    guards = [
+        Guard("acme", (Bolt(((name, None),)),), LABELS[n], frozenset(), "wiki")
+        for n, name in enumerate(locks)
+    ]
     return World({"acme": company}, guards, [])

@@ -25,6 +25,7 @@ from secure_rag.errors import ConfigError, PolicyError
 from secure_rag.model.ids import name, principal_id
 from secure_rag.ports import Clock
 from secure_rag_api.auth.keys import TrustedKeys, trusted_keys
+from secure_rag_api.auth.tokens import CALLER_KINDS, SUBJECT_KINDS, is_delegation_id
 
 DEVELOPMENT_ISSUER: Final = "urn:secure-rag:development-issuer"
 KEY_FILE: Final = Path("keys") / "dev-issuer"
@@ -119,6 +120,12 @@ class DevelopmentIssuer:
             who = caller if subject is None else principal_id(subject)
         except PolicyError as error:
             raise ConfigError(str(error)) from error
+        if not caller.startswith(CALLER_KINDS):
+            raise ConfigError(f"not a caller: {caller} ({' or '.join(CALLER_KINDS)})")
+        if subject is not None and not who.startswith(SUBJECT_KINDS):
+            raise ConfigError(f"not a subject: {who} ({' or '.join(SUBJECT_KINDS)})")
+        if delegation is not None and not is_delegation_id(delegation):
+            raise ConfigError("not a delegation id")
         now = self._clock.now() // 1_000_000
         common: dict[str, object] = {
             "iss": DEVELOPMENT_ISSUER,

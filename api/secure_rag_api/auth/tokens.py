@@ -41,6 +41,9 @@ LEEWAY_S: Final = 5
 """How far the issuer's clock may run ahead of ours. Expiry has no leeway."""
 DELEGATION_PREFIX: Final = "delegation:"
 
+CALLER_KINDS: Final = ("app:", "agent:")
+SUBJECT_KINDS: Final = ("user:", "service:", "agent:")
+
 _JWT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _DELEGATION: Final = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _LAST_INSTANT: Final = 2**40
@@ -49,8 +52,8 @@ _LAST_INSTANT: Final = 2**40
 class _Kind(Enum):
     """A kind of token: its `typ` and the principals that it may name."""
 
-    CALLER = ("at+jwt", ("app:", "agent:"))
-    SUBJECT = ("JWT", ("user:", "service:", "agent:"))
+    CALLER = ("at+jwt", CALLER_KINDS)
+    SUBJECT = ("JWT", SUBJECT_KINDS)
 
     def __init__(self, typ: str, principals: tuple[str, ...]) -> None:
         self.typ = typ
@@ -263,7 +266,12 @@ def _instant(value: object) -> int:
     return value
 
 
+def is_delegation_id(text: str) -> bool:
+    """Whether a text has the form of a delegation id."""
+    return _DELEGATION.fullmatch(text) is not None
+
+
 def _delegation(value: object) -> str:
-    if not isinstance(value, str) or not _DELEGATION.fullmatch(value):
+    if not isinstance(value, str) or not is_delegation_id(value):
         raise _RefusedError("not a delegation id")
     return value

@@ -112,8 +112,8 @@ def _pptx(data: bytes) -> Extracted:
 
 
 def _pdf(data: bytes) -> Extracted:
-    # Not by kreuzberg: it loads its PDF library from a folder for temporary files, reads text that is off the page,
-    # and loses text of pages that are turned.
+    # Not by kreuzberg: it would load its own copy of the same library from a folder for temporary files, after the
+    # walls are up, and read the file a second time in a second way.
     concealed = Concealed()
     found = PdfScan(data, concealed)
     text = "\n\n".join(page.strip() for page in found.pages if page.strip())

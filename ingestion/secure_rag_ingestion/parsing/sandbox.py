@@ -189,7 +189,7 @@ class SandboxedParser:
         finally:
             channel.close()
             end = zygote.reap()
-        if gone:
+        if gone or end.status != 0:
             raise end.diagnosis(self.limits.cpu_seconds)
         return answer
 

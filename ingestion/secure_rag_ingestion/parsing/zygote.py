@@ -69,6 +69,7 @@ def main(settings: str) -> None:
                 parent=os.getpid(),
             )
         )
+        os.environ.pop("LD_LIBRARY_PATH", None)  # kreuzberg adds its folder when it is imported
         _load_everything()
         _refuse_threads()
         parent = _watch(config["parent"])

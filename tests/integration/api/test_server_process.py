@@ -63,18 +63,21 @@ def test_a_server_that_is_gone_is_unavailable(tmp_path: Path) -> None:
             client.retrieve("leave")
 
 
-def test_sigterm_finishes_what_has_begun_and_closes_the_home(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 0)])
+def test_a_signal_lets_what_has_begun_finish_and_closes_the_home(
+    tmp_path: Path, number: signal.Signals, status: int
+) -> None:
     os.mkfifo(tmp_path / "holding")
     os.mkfifo(tmp_path / "release")
     with serving(tmp_path) as found, found.client() as client, ThreadPoolExecutor(1) as pool:
         answer = pool.submit(client.retrieve, "hold")
         (tmp_path / "holding").read_text(encoding="utf-8")
-        found.process.send_signal(signal.SIGTERM)
+        found.process.send_signal(number)
         (tmp_path / "release").write_text("", encoding="utf-8")
         assert len(answer.result()) == 1
         output, _ = found.process.communicate()
         assert output == "closed\n"
-        assert found.process.returncode == -signal.SIGTERM
+        assert found.process.returncode == status
     assert "Traceback" not in (tmp_path / "stderr.txt").read_text(encoding="utf-8")
 
 

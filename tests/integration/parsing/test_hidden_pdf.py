@@ -104,8 +104,9 @@ def test_the_place_of_concealed_pdf_text_is_its_page(parser: SandboxedParser) ->
         canvas.drawString(72, 700, "visible")
         canvas.showPage()
         canvas.setPageRotation(90)
-        canvas.drawString(72, 700, "visible too")
-        _white_fill(canvas)
+        canvas.drawString(650, 500, "visible too")
+        canvas.setFillColor(white)
+        canvas.drawString(650, 100, SECRET)
 
     only(parser.parse("a.pdf", samples.pdf(pages)), HiddenKind.WHITE_TEXT, "page 2")
 
@@ -146,8 +147,8 @@ def test_text_of_a_layer_that_is_off_is_concealed(parser: SandboxedParser) -> No
 def test_text_of_turned_pages_is_read_and_off_page_text_is_not(parser: SandboxedParser) -> None:
     def page(canvas: Canvas) -> None:
         canvas.setPageRotation(90)
-        canvas.drawString(72, 700, "on the page")
-        canvas.drawString(72, 900, SECRET)
+        canvas.drawString(650, 500, "on the page")  # turned, it is 792 wide and 612 high
+        canvas.drawString(72, 700, SECRET)
 
     found = parser.parse("a.pdf", samples.pdf(page))
     assert found.text == "on the page"

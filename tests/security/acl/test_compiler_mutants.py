@@ -87,7 +87,12 @@ MUTANTS: dict[str, tuple[tuple[str, str], ...]] = {
             "for hop in subject.hops[-1:] for ceiling in hop.ceilings",
         ),
     ),
-    "only a hop's own ceiling": (("for hop in subject.hops for ceiling in hop.ceilings", "for hop in subject.hops for ceiling in hop.ceilings[:1]"),),
+    "only a hop's own ceiling": (
+        (
+            "for hop in subject.hops for ceiling in hop.ceilings",
+            "for hop in subject.hops for ceiling in hop.ceilings[:1]",
+        ),
+    ),
     "hops without a ceiling pass": ((" and bool(hop.ceilings)", ""),),
     "sources of hops are added": (("frozenset[SourceKey].intersection(", "frozenset[SourceKey]().union("),),
     "no hop is needed": (("1 <= len(subject.hops)", "0 <= len(subject.hops)"),),

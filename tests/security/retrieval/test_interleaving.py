@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +33,7 @@ from tests.support.small_world import REQUEST, small_world
 from tests.worlds import NOW
 
 CALLER = CallerIdentity("acme", principal_id("app:a0"), principal_id("user:ann"))
+# ruff: noqa: S608 -- statements of the test itself, from constants
 REVOKE = (f"UPDATE membership SET valid_to = {NOW} WHERE valid_to > {NOW}",)
 NTH_CLASS = "(SELECT id FROM acl_class ORDER BY id LIMIT 1 OFFSET {n})"
 CLOSE_ALL = "UPDATE document SET class_id = " + NTH_CLASS.format(n=2)
@@ -129,7 +130,7 @@ class TornViews(Views):
     """What a view must not be: every statement sees the newest state (autocommit)."""
 
     @contextmanager
-    def open(self) -> Iterator[ReadView]:
+    def open(self) -> Generator[ReadView]:
         with self.engine.connect() as connection:
             yield ReadView(connection, Micros(NOW))
 
@@ -150,7 +151,9 @@ def torn_allows(template: Path, name: str, make_views: Callable[[Installation], 
             views = make_views(opened)
             service = replace(opened.retrieval, views=views)
             execute(opened.home.control, CLOSE_ALL)
-            with Interruption(opened, at, SWAP, views.engine if isinstance(views, TornViews) else None) as watch:
+            with Interruption(
+                opened, at, SWAP, views.engine if isinstance(views, TornViews) else None
+            ) as watch:
                 try:
                     service.chunk(CALLER, chunk_id)
                     allows += 1

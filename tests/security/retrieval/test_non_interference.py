@@ -49,7 +49,11 @@ def add_invisible(filled: FilledHome, seed: int, count: int) -> None:
     """Documents for nobody, some word for word like visible ones, and groups that nobody here is in."""
     random = np.random.default_rng(seed)
     embedder = HashingEmbedder(DIMENSIONS)
-    closed = [n for n, guard in enumerate(filled.world.guards) if guard.tenant == "acme" and not any(b.allow for b in guard.locks)]
+    closed = [
+        n
+        for n, guard in enumerate(filled.world.guards)
+        if guard.tenant == "acme" and not any(b.allow for b in guard.locks)
+    ]
     guard = filled.world.guards[closed[0]]
     tenant, source = filled.stored.tenants["acme"], filled.stored.sources["acme", guard.source]
     with write(filled.stored.engine) as connection:
@@ -57,7 +61,12 @@ def add_invisible(filled: FilledHome, seed: int, count: int) -> None:
         for n in range(count):
             text = sentence(random, 25)
             key = db.ensure_document(connection, ids, tenant, source, f"hidden{n}", Micros(NOW))
-            db.put_permission(connection, key, Permission(filled.stored.classes[closed[0]], b"", "[]", "[]", Micros(NOW)), Micros(NOW))
+            db.put_permission(
+                connection,
+                key,
+                Permission(filled.stored.classes[closed[0]], b"", "[]", "[]", Micros(NOW)),
+                Micros(NOW),
+            )
             content = NewContent(
                 "Hidden", "text/plain", "unknown:x", "0" * 64, "test", Micros(NOW),
                 [NewChunk(text, 0, len(text), ())], embedder.embed_document(text)[None, :], [],
@@ -69,7 +78,9 @@ def add_invisible(filled: FilledHome, seed: int, count: int) -> None:
 @pytest.mark.parametrize("seed", range(WORLDS))
 def test_adding_documents_that_a_subject_cannot_see_changes_nothing(tmp_path: Path, seed: int) -> None:
     world = random_world(seed, calls=60)
-    nobody = Guard("acme", (Bolt(()),), world.guards[0].label, frozenset(), world.companies["acme"].sources[0])
+    nobody = Guard(
+        "acme", (Bolt(()),), world.guards[0].label, frozenset(), world.companies["acme"].sources[0]
+    )
     world.guards.append(nobody)
     filled = fill_home(tmp_path / "home", world, documents=150, seed=seed)
     random = np.random.default_rng(seed)

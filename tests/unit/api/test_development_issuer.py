@@ -156,6 +156,10 @@ def test_a_key_file_that_holds_no_key_is_refused(tmp_path: Path, content: bytes)
     "change",
     [
         {"app": "helpdesk"},
+        {"app": "user:ada.marsh"},
+        {"subject": "app:helpdesk"},
+        {"subject": "everyone"},
+        {"subject": None, "delegation": "../x"},
         {"tenant": "Acme Corp"},
         {"subject": "ada@acme.example"},
         {"subject": None},

@@ -31,31 +31,31 @@ def test_keys_for_encryption_are_left_out() -> None:
     assert set(found.by_kid) == {"k1"}
 
 
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"",
-        b"{}",
-        b"[]",
-        b"null",
-        b'{"keys": 1}',
-        b'{"keys": [1]}',
-        b'{"keys": []}',
-        b"\xff",
-        document({"kty": "EC"}),
-        document(entry(use="enc")),
-        document({k: v for k, v in entry().items() if k != "kid"}),
-        document(entry(kid="")),
-        document(entry(kid=7)),
-        document(entry(kid="k" * 201)),
-        document(entry(), entry()),
-        document({**KEY.as_dict(private=True), "kid": "k1"}),
-        document({**OctKey.generate_key(256).as_dict(), "kid": "k1"}),
-    ],
-)
-def test_what_is_not_a_set_of_fit_public_keys_is_refused(raw: bytes) -> None:
+UNFIT: dict[str, bytes] = {
+    "empty": b"",
+    "no keys": b"{}",
+    "a list": b"[]",
+    "null": b"null",
+    "keys is a number": b'{"keys": 1}',
+    "a key is a number": b'{"keys": [1]}',
+    "no key at all": b'{"keys": []}',
+    "not UTF-8": b"\xff",
+    "incomplete": document({"kty": "EC"}),
+    "for encryption only": document(entry(use="enc")),
+    "without id": document({k: v for k, v in entry().items() if k != "kid"}),
+    "empty id": document(entry(kid="")),
+    "id is a number": document(entry(kid=7)),
+    "long id": document(entry(kid="k" * 201)),
+    "id twice": document(entry(), entry()),
+    "private": document({**KEY.as_dict(private=True), "kid": "k1"}),
+    "symmetric": document({**OctKey.generate_key(256).as_dict(), "kid": "k1"}),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_what_is_not_a_set_of_fit_public_keys_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=r"^issuer\.json: "):
-        trusted_keys(raw, "issuer.json")
+        trusted_keys(UNFIT[name], "issuer.json")
 
 
 @pytest.mark.filterwarnings("ignore:Key size should be")

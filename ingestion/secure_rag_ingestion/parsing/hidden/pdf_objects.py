@@ -78,7 +78,7 @@ class PageObject:
         size = raw.FPDFTextObj_GetText(self.handle, text_page.raw, None, 0)
         buffer = (ctypes.c_ushort * (size // 2 + 1))()
         raw.FPDFTextObj_GetText(self.handle, text_page.raw, buffer, size)
-        return _utf16(buffer, size)
+        return _utf16(buffer, size).strip()
 
     def take_off(self) -> None:
         """Leave it out of later drawings of the page."""

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from secure_rag_ingestion.parsing.sandbox import SandboxLimits
+from tests.security.parsing.hostile import HostileParser
+
+SMALL = SandboxLimits(cpu_seconds=20, wall_seconds=3.0, memory_bytes=1 << 30, output_bytes=1 << 20)
+PATIENT = SandboxLimits(cpu_seconds=1, wall_seconds=120.0)
+
+
+@pytest.fixture(scope="session", params=["root", "plain user"])
+def hostile(request: pytest.FixtureRequest) -> Iterator[HostileParser]:
+    """Started by root, which gives up its identity, and by somebody who has none to give up."""
+    is_root = os.geteuid() == 0
+    if (request.param == "root") != is_root and not is_root:
+        pytest.skip("needs root")
+    with HostileParser(SMALL, plain_user=is_root and request.param == "plain user") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def patient() -> Iterator[HostileParser]:
+    """Waits long and computes little, so that it is the processor limit that ends a child."""
+    with HostileParser(PATIENT) as running:
+        yield running

@@ -1,0 +1,296 @@
+"""The query flow under faults: nothing leaves unless it was decided and recorded."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy as sa
+
+from secure_rag.database import tables as t
+from secure_rag.database.engine import write
+from secure_rag.errors import (
+    AuthenticationError,
+    NotFoundError,
+    StaleSourceError,
+    StoreError,
+    UnavailableError,
+)
+from secure_rag.model.decisions import Decision, Filter
+from secure_rag.model.ids import ChunkKey, Micros, principal_id
+from secure_rag.model.locks import AclClass
+from secure_rag.model.subject import CallerIdentity, Subject
+from secure_rag.ports import AccessScope, CompiledScope, Hit
+from secure_rag.retrieval.request import RetrievalRequest
+from secure_rag.retrieval.service import MAX_CANDIDATES, REFILL_ROUNDS
+from tests.controls import control
+from tests.support.clock import FixedClock
+from tests.support.small_home import ANN, BEN, small_home
+from tests.support.small_world import REQUEST
+from tests.worlds import NOW
+
+if TYPE_CHECKING:
+    from secure_rag.ports import Vector
+
+ROOT = Path(__file__).resolve().parents[3]
+ASK = RetrievalRequest(REQUEST, k=5)
+
+
+class BrokenAudit:
+    """An audit log that cannot write."""
+
+    def record(self, tenant: str, kind: str, event_id: str, body: Mapping[str, object]) -> None:
+        raise UnavailableError("disk full")
+
+
+@dataclass
+class ScriptedStore:
+    """Gives the same hits for every search, best first, and counts."""
+
+    hits: Sequence[Hit]
+    depths: list[int] = field(default_factory=list[int])
+
+    def search(self, scope: AccessScope, vector: Vector, k: int) -> Sequence[Hit]:
+        self.depths.append(k)
+        return self.hits[:k]
+
+    def ready(self) -> bool:
+        return True
+
+
+@control("retrieval:audit-before-answer")
+def test_an_answer_whose_event_cannot_be_written_does_not_leave(tmp_path: Path) -> None:
+    with small_home(tmp_path / "home") as (_, opened):
+        assert opened.retrieval.retrieve(ANN, ASK).results
+        service = replace(opened.retrieval, recorder=replace(opened.retrieval.recorder, audit=BrokenAudit()))
+        with pytest.raises(UnavailableError):
+            service.retrieve(ANN, ASK)
+        with pytest.raises(UnavailableError):
+            service.retrieve(BEN, ASK)
+        chunk = opened.retrieval.retrieve(ANN, ASK).results[0].chunk_id
+        with pytest.raises(UnavailableError):
+            service.chunk(ANN, chunk)
+
+
+@control("retrieval:bounded-refill")
+def test_a_store_full_of_stale_hits_costs_bounded_work_and_leaks_nothing(tmp_path: Path) -> None:
+    with small_home(tmp_path / "home", documents=900) as (_, opened):
+        with opened.reader.connect() as connection:
+            c, d, a = t.chunk.c, t.document.c, t.acl_class.c
+            third = sa.select(a.id).order_by(a.id).offset(2).limit(1).scalar_subquery()
+            rows = connection.execute(
+                sa.select(c.id).join(t.document, d.id == c.document_id).where(d.class_id == third)
+            ).scalars()
+            stale = [Hit(ChunkKey(key), 0.9) for key in rows]
+        assert len(stale) > 200
+        store = ScriptedStore(stale * 3)
+        answer = replace(opened.retrieval, store=store).retrieve(ANN, ASK)
+    assert not answer.results
+    assert not answer.complete
+    assert 1 < len(store.depths) <= REFILL_ROUNDS
+    assert max(store.depths) <= MAX_CANDIDATES
+
+
+class FailingStore:
+    """A store that fails."""
+
+    def search(self, scope: AccessScope, vector: Vector, k: int) -> Sequence[Hit]:
+        raise StoreError("no connection")
+
+    def ready(self) -> bool:
+        return False
+
+
+@control("acl:error-denies")
+def test_a_failing_store_returns_nothing(tmp_path: Path) -> None:
+    with small_home(tmp_path / "home") as (_, opened), pytest.raises(StoreError):
+        replace(opened.retrieval, store=FailingStore()).retrieve(ANN, ASK)
+
+
+@dataclass(frozen=True)
+class TooWide:
+    """A compiled path that allows everything, over the real authority."""
+
+    inner: object
+
+    @property
+    def model_digest(self) -> str:
+        return "x"
+
+    def compile(self, view: object, subject: Subject, action: str) -> CompiledScope:
+        keys = view.class_keys(subject.tenant, [1], None)  # type: ignore[attr-defined]  # a view
+        return CompiledScope(keys, Micros(NOW + 1))
+
+    def decide(self, subject: Subject, action: str, cls: AclClass, now: Micros) -> Decision:
+        return self.inner.decide(subject, action, cls, now)  # type: ignore[attr-defined, no-any-return]  # an engine
+
+
+@control("acl:paths-agree")
+def test_a_compiled_path_that_is_too_wide_leaks_nothing_and_raises_an_alarm(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with small_home(tmp_path / "home") as (_, opened):
+        honest = {x.chunk_id for x in opened.retrieval.retrieve(ANN, RetrievalRequest(REQUEST, k=50)).results}
+        engine = TooWide(opened.policy)
+        service = replace(opened.retrieval, engine=engine)
+        answer = service.retrieve(ANN, RetrievalRequest(REQUEST, k=50))
+        assert {x.chunk_id for x in answer.results} == honest
+    assert "paths_disagree" in capsys.readouterr().out
+
+
+@control("retrieval:stale-permissions")
+def test_permissions_confirmed_too_long_ago_are_withheld(tmp_path: Path) -> None:
+    clock = FixedClock()
+    with small_home(tmp_path / "home", clock=clock) as (_, opened):
+        assert opened.retrieval.retrieve(ANN, ASK).results
+        with write(opened.engine) as connection:
+            connection.execute(sa.update(t.source).values(max_acl_age=1_000_000))
+        clock.at = NOW + 1_000_001
+        assert not opened.retrieval.retrieve(ANN, ASK).results
+        clock.at = NOW - 400_000_000
+        assert not opened.retrieval.retrieve(ANN, ASK).results, (
+            "a confirmation from the future is not believed"
+        )
+
+
+def test_a_caller_can_ask_for_fresher_permissions(tmp_path: Path) -> None:
+    clock = FixedClock()
+    with small_home(tmp_path / "home", clock=clock) as (_, opened):
+        with write(opened.engine) as connection:
+            connection.execute(sa.update(t.source).values(acl_as_of=NOW))
+        clock.at = NOW + 60_000_000
+        assert opened.retrieval.retrieve(ANN, replace(ASK, max_staleness_s=61)).results
+        with pytest.raises(StaleSourceError):
+            opened.retrieval.retrieve(ANN, replace(ASK, max_staleness_s=59))
+        # Ben may read nothing of that source: its age is none of his business.
+        assert not opened.retrieval.retrieve(BEN, replace(ASK, max_staleness_s=59)).results
+
+
+@control("retrieval:filter-narrows")
+def test_a_filter_only_ever_narrows(tmp_path: Path) -> None:
+    with small_home(tmp_path / "home") as (_, opened):
+        everything = {
+            x.chunk_id for x in opened.retrieval.retrieve(ANN, RetrievalRequest(REQUEST, k=50)).results
+        }
+        filters = [
+            Filter(frozenset({"wiki"})),
+            Filter(frozenset({"wiki", "no-such-source"})),
+            Filter(frozenset({"no-such-source"})),
+            Filter(label_max="label 0"),
+            Filter(label_max="label 40"),
+            Filter(label_max="no such label"),
+            Filter(modified_after=Micros(NOW - 1)),
+            Filter(modified_after=Micros(NOW + 1)),
+        ]
+        sizes: list[int] = []
+        for chosen in filters:
+            answer = opened.retrieval.retrieve(ANN, RetrievalRequest(REQUEST, k=50, filter=chosen))
+            assert {x.chunk_id for x in answer.results} <= everything
+            sizes.append(len(answer.results))
+    full = len(everything)
+    assert [sizes[0], sizes[1], sizes[2], sizes[4], sizes[5], sizes[6], sizes[7]] == [
+        full,
+        full,
+        0,
+        full,
+        0,
+        full,
+        0,
+    ]
+    assert 0 < sizes[3] < full
+
+
+def test_a_chunk_by_id_is_authorized_like_a_query(tmp_path: Path) -> None:
+    with small_home(tmp_path / "home") as (filled, opened):
+        seen = {
+            x.chunk_id: x.text
+            for x in opened.retrieval.retrieve(ANN, RetrievalRequest(REQUEST, k=50)).results
+        }
+        fetched = 0
+        for chunk_id in (*filled.chunk_ids, "c_" + "0" * 32, "", "x"):
+            if chunk_id in seen:
+                answer = opened.retrieval.chunk(ANN, chunk_id)
+                assert [x.text for x in answer.results] == [seen[chunk_id]]
+                fetched += 1
+            else:
+                with pytest.raises(NotFoundError, match="no such chunk"):
+                    opened.retrieval.chunk(ANN, chunk_id)
+            with pytest.raises(NotFoundError, match="no such chunk"):
+                opened.retrieval.chunk(BEN, chunk_id)
+        assert 0 < fetched == len(seen)
+
+
+def test_an_explanation_is_about_the_returned_chunks_only(tmp_path: Path) -> None:
+    with small_home(tmp_path / "home") as (_, opened):
+        answer = opened.retrieval.retrieve(ANN, replace(ASK, explain=True))
+        assert answer.results
+        for result in answer.results:
+            assert result.explanation is not None
+            assert "group:g" in str(result.explanation)
+            assert "group:other" not in str(result.explanation)
+        plain = opened.retrieval.retrieve(ANN, ASK)
+        assert all(result.explanation is None for result in plain.results)
+
+
+@control("acl:empty-subject")
+def test_unknown_denied_and_empty_answers_are_the_same(tmp_path: Path) -> None:
+    strangers = ("user:nobody", "user:ben", "service:none", "group:g", "everyone", "app:a0")
+    with small_home(tmp_path / "home") as (_, opened):
+        answers = [
+            opened.retrieval.retrieve(CallerIdentity("acme", principal_id("app:a0"), principal_id(who)), ASK)
+            for who in strangers
+        ]
+        answers.append(
+            opened.retrieval.retrieve(CallerIdentity("acme", principal_id("app:none"), ANN.subject), ASK)
+        )
+    shapes = {replace(answer, decision_id="", policy_version="") for answer in answers}
+    assert len(shapes) == 1
+    assert not shapes.pop().results
+
+
+@control("retrieval:delegation-bound")
+def test_who_is_not_the_last_hop_may_not_use_a_delegation(tmp_path: Path) -> None:
+    with small_home(tmp_path / "home") as (_, opened):
+        for delegation in ("g_unknown", ""):
+            with pytest.raises(AuthenticationError):
+                opened.retrieval.retrieve(
+                    CallerIdentity("acme", principal_id("app:a0"), None, delegation), ASK
+                )
+        with pytest.raises(AuthenticationError):
+            opened.retrieval.retrieve(CallerIdentity("acme", principal_id("agent:x"), ANN.subject), ASK)
+        with pytest.raises(AuthenticationError):
+            opened.retrieval.retrieve(CallerIdentity("no-tenant", principal_id("app:a0"), ANN.subject), ASK)
+
+
+@control("retrieval:text-through-one-door")
+def test_only_the_named_modules_read_the_text_of_chunks() -> None:
+    """Retrieval reads text through `chunk_rows`, reviewers through `maintenance_text`; nobody else reads it."""
+    text_readers: set[str] = set()
+    row_readers: set[str] = set()
+    for package in ("secure_rag", "acl", "ingestion", "api"):
+        for path in (ROOT / package).rglob("*.py"):
+            name = str(path.relative_to(ROOT))
+            source = path.read_text(encoding="utf-8")
+            tree = ast.parse(source)
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Attribute) and node.attr == "chunk_rows":
+                    row_readers.add(name)
+                if (
+                    isinstance(node, ast.Attribute)
+                    and node.attr == "text"
+                    and re.search(r"\bt\.chunk\b", source)
+                ):
+                    text_readers.add(name)
+            if "FROM chunk" in source or "JOIN chunk" in source:
+                text_readers.add(name)
+    assert row_readers == {"secure_rag/retrieval/authorize.py"}
+    assert text_readers == {
+        "secure_rag/database/views.py",  # chunk_rows
+        "secure_rag/database/documents.py",  # writes it
+        "secure_rag/database/quarantine.py",  # maintenance_text
+    }
