@@ -32,7 +32,7 @@ class IssuerSettings(_Section):
     jwks_file: Path
     audience: str = "secure-rag"
     subject_audience: str = "secure-rag-subject"
-    algorithms: tuple[Literal["ES256", "ES384", "RS256", "PS256", "EdDSA"], ...] = ("ES256",)
+    algorithms: tuple[Literal["ES256", "ES384", "RS256", "PS256", "Ed25519", "EdDSA"], ...] = ("ES256",)
     max_lifetime_s: Annotated[int, Field(ge=60, le=86_400)] = 3_600
 
 

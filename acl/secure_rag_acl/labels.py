@@ -278,9 +278,21 @@ def _default_and_threshold(
     was_highest = stored.default is None or stored.default == _highest(stored.labels.values())
     if default.id != _highest(document.labels) and was_highest:
         yield f"content without a label would count as {default.name!r}, which is not the highest"
-    old = None if stored.threshold is None else new.get(LabelId(stored.threshold))
-    if stored.threshold is not None and (old is None or threshold.priority > old.priority):
-        yield f"external content may be mixed with content below {threshold.name!r}"
+    unprotected = _no_longer_protected(stored, new, threshold)
+    if unprotected:
+        yield f"external content may be mixed with content labelled {', '.join(unprotected)}"
+
+
+def _no_longer_protected(stored: _Stored, new: dict[LabelId, LabelEntry], threshold: LabelEntry) -> list[str]:
+    """Labels at or above the threshold before that are below it now."""
+    old = None if stored.threshold is None else stored.labels.get(LabelId(stored.threshold))
+    if old is None:
+        return []
+    return [
+        new[guid].name
+        for guid, label in stored.labels.items()
+        if guid in new and label.priority >= old.priority and new[guid].priority < threshold.priority
+    ]
 
 
 def _highest(labels: Iterable[LabelEntry]) -> LabelId:

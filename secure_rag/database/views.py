@@ -147,7 +147,7 @@ class ReadView(SubjectReader):
         statement = (
             sa.select(t.chunk.c.id)
             .join(t.document, t.document.c.id == t.chunk.c.document_id)
-            .where(t.chunk.c.public_id == public_id, t.document.c.tenant_id == tenant)
+            .where(t.chunk.c.public_id == public_id, _of_tenant(tenant))
         )
         found = self._connection.execute(statement).scalar()
         return None if found is None else ChunkKey(found)
@@ -167,7 +167,7 @@ class ReadView(SubjectReader):
                 sa.select(c.id, d.first_chunk, v.vectors)
                 .join(t.document, d.id == c.document_id)
                 .join(t.document_vectors, v.document_id == d.id)
-                .where(c.id.in_(part), d.tenant_id == tenant, d.state == int(t.DocumentState.LIVE))
+                .where(c.id.in_(part), _of_tenant(tenant), d.state == int(t.DocumentState.LIVE))
             )
             for row in self._connection.execute(statement).all():
                 vectors = np.frombuffer(row.vectors, dtype="<f4").reshape(-1, dimensions or 1)
@@ -211,7 +211,7 @@ class ReadView(SubjectReader):
             .join(t.document, d.id == c.document_id)
             .join(t.source, s.id == d.source_id)
             .join(t.acl_class, a.id == d.class_id)
-            .where(where, d.tenant_id == tenant, d.state == int(t.DocumentState.LIVE))
+            .where(where, _of_tenant(tenant), d.state == int(t.DocumentState.LIVE))
         )
         return [
             ChunkRow(
@@ -258,6 +258,15 @@ class Views:
                 yield ReadView(connection, self._clock())
         except exc.OperationalError as error:
             raise UnavailableError("the control database cannot be read") from error
+
+
+def _of_tenant(tenant: TenantKey) -> sa.ColumnElement[bool]:
+    """Documents of a tenant, as a condition that no index answers.
+
+    Otherwise SQLite starts from the tenant's documents instead of from the few chunks that were asked for: 40 ms
+    instead of 1 ms for 28 chunks of 100,000.
+    """
+    return t.document.c.tenant_id + 0 == tenant
 
 
 def _class(row: sa.Row[tuple[object, ...]], bodies: dict[int, str]) -> AclClass:

@@ -49,7 +49,8 @@ class Screen:
         """Choose the rows of an answer. Statistics come from these rows alone, all of which the subject may read."""
         flags = self._flags(query, rows)
         low_trust = [row.key for row in rows if row.trust.level <= Trust.PARTNER.level]
-        collapsed = self.duplicates.collapse(rows, view.chunk_vectors(tenant, low_trust))
+        # Only rows of low trust are ever collapsed.
+        collapsed = self.duplicates.collapse(rows, view.chunk_vectors(tenant, low_trust)) if low_trust else {}
         remaining = [row for row in rows if row.key not in collapsed]
         notices = [Notice.NEAR_DUPLICATES_COLLAPSED] if len(remaining) < len(rows) else []
         while True:

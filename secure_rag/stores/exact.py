@@ -77,11 +77,9 @@ def _base_spans(base: Base, scope: AccessScope) -> _Spans:
     at = np.minimum(np.searchsorted(runs.classes, scope.classes), len(runs.classes) - 1)
     at = at[runs.classes[at] == scope.classes]
     first, last = runs.first[at], runs.last[at]
-    # A dead document splits its span in two.
+    # A dead document splits its span in two; one outside of every span adds an inverted span, which is dropped.
     dead = base.part.dead
     if len(dead) and len(first):
-        inside = np.searchsorted(first, dead, "right") - 1
-        dead = dead[(inside >= 0) & (dead < last[inside])]
         first = np.sort(np.concatenate([first, dead + 1]))
         last = np.sort(np.concatenate([last, dead]))
     return _Spans(base.part, *_coalesced(first, last))

@@ -16,6 +16,7 @@ import threading
 import time
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Self
 
 from secure_rag_ingestion.parsing.channel import ChildGoneError
 from secure_rag_ingestion.parsing.layers import Layer, unmet
@@ -93,7 +94,7 @@ class SandboxedParser:
         self._owner: int | None = None
         self._layers: tuple[Layer, ...] = ()
 
-    def __enter__(self) -> SandboxedParser:
+    def __enter__(self) -> Self:
         with self._lock:
             self._owner = os.getpid()
             self._start()

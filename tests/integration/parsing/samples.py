@@ -5,18 +5,17 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from docx import Document
-from docx.document import Document as DocxDocument
 from openpyxl import Workbook
 from pptx import Presentation
-from pptx.presentation import Presentation as PptxPresentation
 from reportlab.pdfgen.canvas import Canvas
 
 PAGE = (612.0, 792.0)
 
 
-def docx(fill: Callable[[DocxDocument], object]) -> bytes:
+def docx(fill: Callable[[Any], object]) -> bytes:
     document = Document()
     fill(document)
     stream = io.BytesIO()
@@ -24,7 +23,7 @@ def docx(fill: Callable[[DocxDocument], object]) -> bytes:
     return stream.getvalue()
 
 
-def xlsx(fill: Callable[[Workbook], object]) -> bytes:
+def xlsx(fill: Callable[[Any], object]) -> bytes:
     workbook = Workbook()
     fill(workbook)
     stream = io.BytesIO()
@@ -32,7 +31,7 @@ def xlsx(fill: Callable[[Workbook], object]) -> bytes:
     return stream.getvalue()
 
 
-def pptx(fill: Callable[[PptxPresentation], object]) -> bytes:
+def pptx(fill: Callable[[Any], object]) -> bytes:
     presentation = Presentation()
     fill(presentation)
     stream = io.BytesIO()
@@ -40,7 +39,7 @@ def pptx(fill: Callable[[PptxPresentation], object]) -> bytes:
     return stream.getvalue()
 
 
-def pdf(draw: Callable[[Canvas], object], **options: object) -> bytes:
+def pdf(draw: Callable[[Any], object], **options: Any) -> bytes:
     stream = io.BytesIO()
     canvas = Canvas(stream, pagesize=PAGE, invariant=1, **options)
     draw(canvas)

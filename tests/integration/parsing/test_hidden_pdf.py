@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from reportlab.lib.colors import Color, white
-from reportlab.pdfgen.canvas import Canvas
 
 from secure_rag_ingestion.parsing.model import HiddenKind
 from secure_rag_ingestion.parsing.sandbox import SandboxedParser
@@ -13,58 +13,58 @@ from tests.integration.parsing import samples
 from tests.integration.parsing.concealment import SECRET, kinds, only
 
 
-def _invisible(canvas: Canvas) -> None:
+def _invisible(canvas: Any) -> None:
     canvas.drawString(72, 600, SECRET, mode=3)
 
 
-def _white_fill(canvas: Canvas) -> None:
+def _white_fill(canvas: Any) -> None:
     canvas.setFillColor(white)
     canvas.drawString(72, 600, SECRET)
 
 
-def _white_under_black(canvas: Canvas) -> None:
+def _white_under_black(canvas: Any) -> None:
     _white_fill(canvas)
     canvas.setFillColor(Color(0, 0, 0))
     canvas.drawString(72, 600, "visible text written over it")
 
 
-def _own_colour(canvas: Canvas) -> None:
+def _own_colour(canvas: Any) -> None:
     canvas.setFillColor(Color(0.2, 0.2, 0.2))
     canvas.rect(60, 590, 300, 30, stroke=0, fill=1)
     canvas.drawString(72, 600, SECRET)
 
 
-def _covered(canvas: Canvas) -> None:
+def _covered(canvas: Any) -> None:
     canvas.drawString(72, 600, SECRET)
     canvas.rect(60, 590, 300, 30, stroke=0, fill=1)
 
 
-def _crowded(canvas: Canvas) -> None:
+def _crowded(canvas: Any) -> None:
     for step in range(400):
         canvas.rect(72 + step, 100, 0.5, 5, stroke=0, fill=1)
     _covered(canvas)
 
 
-def _tiny_pdf(canvas: Canvas) -> None:
+def _tiny_pdf(canvas: Any) -> None:
     canvas.setFont("Helvetica", 0.1)
     canvas.drawString(72, 600, SECRET)
 
 
-def _shrunk(canvas: Canvas) -> None:
+def _shrunk(canvas: Any) -> None:
     canvas.scale(0.01, 0.01)
     canvas.drawString(7200, 60000, SECRET)
 
 
-def _off_page(canvas: Canvas) -> None:
+def _off_page(canvas: Any) -> None:
     canvas.drawString(72, 2000, SECRET)
 
 
-def _clear_fill(canvas: Canvas) -> None:
+def _clear_fill(canvas: Any) -> None:
     canvas.setFillColor(Color(0, 0, 0, alpha=0))
     canvas.drawString(72, 600, SECRET)
 
 
-def _in_a_form(canvas: Canvas) -> None:
+def _in_a_form(canvas: Any) -> None:
     canvas.beginForm("form")
     canvas.setFillColor(white)
     canvas.drawString(0, 0, SECRET)
@@ -90,8 +90,8 @@ def _in_a_form(canvas: Canvas) -> None:
         (_in_a_form, HiddenKind.WHITE_TEXT),
     ],
 )
-def test_pdf_conceals(parser: SandboxedParser, draw: Callable[[Canvas], None], kind: HiddenKind) -> None:
-    def page(canvas: Canvas) -> None:
+def test_pdf_conceals(parser: SandboxedParser, draw: Callable[[Any], None], kind: HiddenKind) -> None:
+    def page(canvas: Any) -> None:
         canvas.drawString(72, 700, "visible")
         draw(canvas)
 
@@ -100,7 +100,7 @@ def test_pdf_conceals(parser: SandboxedParser, draw: Callable[[Canvas], None], k
 
 @control("parsing:hidden-text")
 def test_the_place_of_concealed_pdf_text_is_its_page(parser: SandboxedParser) -> None:
-    def pages(canvas: Canvas) -> None:
+    def pages(canvas: Any) -> None:
         canvas.drawString(72, 700, "visible")
         canvas.showPage()
         canvas.setPageRotation(90)
@@ -112,7 +112,7 @@ def test_the_place_of_concealed_pdf_text_is_its_page(parser: SandboxedParser) ->
 
 
 def test_text_under_a_picture_that_shows_something_is_an_ocr_layer(parser: SandboxedParser) -> None:
-    def page(canvas: Canvas) -> None:
+    def page(canvas: Any) -> None:
         canvas.drawString(72, 600, SECRET, mode=3)
         canvas.setFillColor(Color(0, 0, 0))
         for step in range(0, 200, 8):  # stands for the scanned letters
@@ -123,7 +123,7 @@ def test_text_under_a_picture_that_shows_something_is_an_ocr_layer(parser: Sandb
 
 @control("parsing:hidden-text")
 def test_text_of_a_layer_that_is_off_is_concealed(parser: SandboxedParser) -> None:
-    def page(canvas: Canvas) -> None:
+    def page(canvas: Any) -> None:
         canvas.drawString(72, 700, "visible")
         canvas._code.append("/OC /Off BDC")
         canvas.drawString(72, 600, SECRET)
@@ -145,7 +145,7 @@ def test_text_of_a_layer_that_is_off_is_concealed(parser: SandboxedParser) -> No
 
 
 def test_text_of_turned_pages_is_read_and_off_page_text_is_not(parser: SandboxedParser) -> None:
-    def page(canvas: Canvas) -> None:
+    def page(canvas: Any) -> None:
         canvas.setPageRotation(90)
         canvas.drawString(650, 500, "on the page")  # turned, it is 792 wide and 612 high
         canvas.drawString(72, 700, SECRET)
@@ -156,7 +156,7 @@ def test_text_of_turned_pages_is_read_and_off_page_text_is_not(parser: Sandboxed
 
 
 def test_honest_pdfs_conceal_nothing(parser: SandboxedParser) -> None:
-    def page(canvas: Canvas) -> None:
+    def page(canvas: Any) -> None:
         canvas.setFillColor(Color(0, 0.1, 0.4))
         canvas.rect(50, 680, 400, 60, stroke=0, fill=1)
         canvas.setFillColor(white)

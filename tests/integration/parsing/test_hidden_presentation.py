@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from pptx.dml.color import RGBColor
 from pptx.enum.dml import MSO_THEME_COLOR
 from pptx.enum.shapes import MSO_SHAPE
 from pptx.oxml.ns import qn as pptx_qn
-from pptx.presentation import Presentation as PptxPresentation
-from pptx.slide import Slide
 from pptx.util import Emu, Inches, Pt
 
 from secure_rag_ingestion.parsing.model import HiddenKind
@@ -18,23 +17,28 @@ from tests.integration.parsing import samples
 from tests.integration.parsing.concealment import SECRET, kinds, only
 
 
-def _slide(presentation: PptxPresentation) -> Slide:
+def rgb(red: int, green: int, blue: int) -> Any:
+    colour: Any = RGBColor
+    return colour(red, green, blue)
+
+
+def _slide(presentation: Any) -> Any:
     slide = presentation.slides.add_slide(presentation.slide_layouts[5])
     slide.shapes.title.text = "visible"
     return slide
 
 
-def _box(slide: Slide, text: str = SECRET, left: int = 1) -> object:
+def _box(slide: Any, text: str = SECRET, left: int = 1) -> Any:
     box = slide.shapes.add_textbox(Inches(left), Inches(3), Inches(4), Inches(1))
     box.text_frame.text = text
     return box.text_frame.paragraphs[0].runs[0]
 
 
-def _off_slide(presentation: PptxPresentation) -> None:
+def _off_slide(presentation: Any) -> None:
     _box(_slide(presentation), left=-20)
 
 
-def _off_slide_group(presentation: PptxPresentation) -> None:
+def _off_slide_group(presentation: Any) -> None:
     slide = _slide(presentation)
     group = slide.shapes.add_group_shape()
     box = group.shapes.add_textbox(Inches(1), Inches(1), Inches(1), Inches(1))
@@ -42,28 +46,28 @@ def _off_slide_group(presentation: PptxPresentation) -> None:
     group.left = Emu(-9_000_000)
 
 
-def _hidden_shape(presentation: PptxPresentation) -> None:
+def _hidden_shape(presentation: Any) -> None:
     slide = _slide(presentation)
     _box(slide)
     slide.shapes[-1]._element.nvSpPr.cNvPr.set("hidden", "1")
 
 
-def _white_run(presentation: PptxPresentation) -> None:
-    _box(_slide(presentation)).font.color.rgb = RGBColor(255, 255, 255)  # type: ignore[attr-defined]
+def _white_run(presentation: Any) -> None:
+    _box(_slide(presentation)).font.color.rgb = rgb(255, 255, 255)
 
 
-def _theme_white_run(presentation: PptxPresentation) -> None:
-    _box(_slide(presentation)).font.color.theme_color = MSO_THEME_COLOR.BACKGROUND_1  # type: ignore[attr-defined]
+def _theme_white_run(presentation: Any) -> None:
+    _box(_slide(presentation)).font.color.theme_color = MSO_THEME_COLOR.BACKGROUND_1
 
 
-def _tiny_run(presentation: PptxPresentation) -> None:
-    _box(_slide(presentation)).font.size = Pt(1)  # type: ignore[attr-defined]
+def _tiny_run(presentation: Any) -> None:
+    _box(_slide(presentation)).font.size = Pt(1)
 
 
-def _clear_run(presentation: PptxPresentation) -> None:
+def _clear_run(presentation: Any) -> None:
     run = _box(_slide(presentation))
-    run.font.color.rgb = RGBColor(0, 0, 0)  # type: ignore[attr-defined]
-    colour = run._r.rPr.find(f".//{pptx_qn('a:srgbClr')}")  # type: ignore[attr-defined]
+    run.font.color.rgb = rgb(0, 0, 0)
+    colour = run._r.rPr.find(f".//{pptx_qn('a:srgbClr')}")
     alpha = colour.makeelement(pptx_qn("a:alpha"), {"val": "0"})
     colour.append(alpha)
 
@@ -82,14 +86,14 @@ def _clear_run(presentation: PptxPresentation) -> None:
     ],
 )
 def test_presentations_conceal(
-    parser: SandboxedParser, fill: Callable[[PptxPresentation], None], kind: HiddenKind
+    parser: SandboxedParser, fill: Callable[[Any], None], kind: HiddenKind
 ) -> None:
     only(parser.parse("a.pptx", samples.pptx(fill)), kind, "slide 1")
 
 
 @control("parsing:hidden-text")
 def test_a_hidden_slide_is_concealed(parser: SandboxedParser) -> None:
-    def fill(presentation: PptxPresentation) -> None:
+    def fill(presentation: Any) -> None:
         _slide(presentation)
         hidden = presentation.slides.add_slide(presentation.slide_layouts[5])
         hidden.shapes.title.text = SECRET
@@ -99,19 +103,19 @@ def test_a_hidden_slide_is_concealed(parser: SandboxedParser) -> None:
 
 
 def test_honest_presentations_conceal_nothing(parser: SandboxedParser) -> None:
-    def fill(presentation: PptxPresentation) -> None:
+    def fill(presentation: Any) -> None:
         slide = _slide(presentation)
-        white_colour = RGBColor(255, 255, 255)
+        white_colour = rgb(255, 255, 255)
         shape = slide.shapes.add_shape(MSO_SHAPE.RECTANGLE, Inches(1), Inches(2), Inches(6), Inches(3))
         shape.fill.solid()
-        shape.fill.fore_color.rgb = RGBColor(0, 32, 96)
+        shape.fill.fore_color.rgb = rgb(0, 32, 96)
         shape.text_frame.text = "white in a dark shape"
         shape.text_frame.paragraphs[0].runs[0].font.color.rgb = white_colour
-        _box(slide, "white over the dark shape", 2).font.color.rgb = white_colour  # type: ignore[attr-defined]
+        _box(slide, "white over the dark shape", 2).font.color.rgb = white_colour
         dark = _slide(presentation)
         dark.background.fill.solid()
         dark.background.fill.fore_color.theme_color = MSO_THEME_COLOR.TEXT_1
-        _box(dark, "white on a dark slide").font.color.rgb = white_colour  # type: ignore[attr-defined]
+        _box(dark, "white on a dark slide").font.color.rgb = white_colour
         dark.shapes.title.text_frame.paragraphs[0].runs[
             0
         ].font.color.theme_color = MSO_THEME_COLOR.BACKGROUND_1

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from openpyxl import Workbook
 from openpyxl.styles import Font, PatternFill
 
 from secure_rag_ingestion.parsing.model import HiddenKind
@@ -13,8 +13,8 @@ from tests.integration.parsing import samples
 from tests.integration.parsing.concealment import SECRET, kinds, only
 
 
-def _sheet(change: Callable[[Workbook], None]) -> bytes:
-    def fill(workbook: Workbook) -> None:
+def _sheet(change: Callable[[Any], None]) -> bytes:
+    def fill(workbook: Any) -> None:
         sheet = workbook.active
         assert sheet is not None
         sheet.title = "Costs"
@@ -24,7 +24,7 @@ def _sheet(change: Callable[[Workbook], None]) -> bytes:
     return samples.xlsx(fill)
 
 
-def _hidden_sheet(workbook: Workbook, state: str = "hidden") -> None:
+def _hidden_sheet(workbook: Any, state: str = "hidden") -> None:
     workbook.create_sheet("Shown")["A1"] = "visible"
     sheet = workbook["Costs"]
     sheet["A1"] = None
@@ -32,36 +32,36 @@ def _hidden_sheet(workbook: Workbook, state: str = "hidden") -> None:
     workbook.active = 1
 
 
-def _very_hidden_sheet(workbook: Workbook) -> None:
+def _very_hidden_sheet(workbook: Any) -> None:
     _hidden_sheet(workbook, "veryHidden")
 
 
-def _row(workbook: Workbook) -> None:
+def _row(workbook: Any) -> None:
     workbook["Costs"].row_dimensions[2].hidden = True
 
 
-def _flat_row(workbook: Workbook) -> None:
+def _flat_row(workbook: Any) -> None:
     workbook["Costs"].row_dimensions[2].height = 0.4
 
 
-def _column(workbook: Workbook) -> None:
+def _column(workbook: Any) -> None:
     workbook["Costs"].column_dimensions["B"].hidden = True
 
 
-def _white_font(workbook: Workbook) -> None:
+def _white_font(workbook: Any) -> None:
     workbook["Costs"]["B2"].font = Font(color="FFFFFFFF")
 
 
-def _white_on_yellowish(workbook: Workbook) -> None:
+def _white_on_yellowish(workbook: Any) -> None:
     cell = workbook["Costs"]["B2"]
     cell.font, cell.fill = Font(color="FFFFFFF0"), PatternFill("solid", fgColor="FFFFFFE0")
 
 
-def _tiny_font(workbook: Workbook) -> None:
+def _tiny_font(workbook: Any) -> None:
     workbook["Costs"]["B2"].font = Font(size=1)
 
 
-def _no_format(workbook: Workbook) -> None:
+def _no_format(workbook: Any) -> None:
     workbook["Costs"]["B2"].number_format = ";;;"
 
 
@@ -81,13 +81,13 @@ def _no_format(workbook: Workbook) -> None:
     ],
 )
 def test_spreadsheets_conceal(
-    parser: SandboxedParser, change: Callable[[Workbook], None], kind: HiddenKind
+    parser: SandboxedParser, change: Callable[[Any], None], kind: HiddenKind
 ) -> None:
     only(parser.parse("a.xlsx", _sheet(change)), kind, "sheet 'Costs'")
 
 
 def test_honest_spreadsheets_conceal_nothing(parser: SandboxedParser) -> None:
-    def change(workbook: Workbook) -> None:
+    def change(workbook: Any) -> None:
         cell = workbook["Costs"]["B2"]
         cell.font, cell.fill = Font(color="FFFFFFFF", bold=True), PatternFill("solid", fgColor="FF1F3864")
         sheet = workbook["Costs"]

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from docx.document import Document as DocxDocument
 from docx.enum.text import WD_COLOR_INDEX
 from docx.oxml import parse_xml
 from docx.oxml.ns import nsdecls, qn
@@ -17,11 +17,11 @@ from tests.integration.parsing import samples
 from tests.integration.parsing.concealment import SECRET, kinds, only
 
 
-def _vanish(document: DocxDocument) -> None:
+def _vanish(document: Any) -> None:
     document.add_paragraph("visible ").add_run(SECRET).font.hidden = True
 
 
-def _vanish_by_style(document: DocxDocument) -> None:
+def _vanish_by_style(document: Any) -> None:
     style = document.styles.add_style("Quiet", 1)
     style.font.hidden = True
     child = document.styles.add_style("Quieter", 1)
@@ -30,21 +30,21 @@ def _vanish_by_style(document: DocxDocument) -> None:
     document.add_paragraph(SECRET, style="Quieter")
 
 
-def _white(document: DocxDocument) -> None:
+def _white(document: Any) -> None:
     document.add_paragraph("visible ").add_run(SECRET).font.color.rgb = DocxColour(255, 255, 255)
 
 
-def _own_shading(document: DocxDocument) -> None:
+def _own_shading(document: Any) -> None:
     run = document.add_paragraph("visible ").add_run(SECRET)
     run.font.color.rgb = DocxColour(255, 255, 0)
     run.font.highlight_color = WD_COLOR_INDEX.YELLOW
 
 
-def _tiny(document: DocxDocument) -> None:
+def _tiny(document: Any) -> None:
     document.add_paragraph("visible ").add_run(SECRET).font.size = DocxPt(1)
 
 
-def _hidden_row(document: DocxDocument) -> None:
+def _hidden_row(document: Any) -> None:
     table = document.add_table(2, 1)
     table.cell(0, 0).text = "visible"
     table.cell(1, 0).text = SECRET
@@ -52,7 +52,7 @@ def _hidden_row(document: DocxDocument) -> None:
     properties.append(parse_xml(f"<w:hidden {nsdecls('w')}/>"))
 
 
-def _transparent(document: DocxDocument) -> None:
+def _transparent(document: Any) -> None:
     run = document.add_paragraph("visible ").add_run(SECRET)
     run._r.get_or_add_rPr().append(
         parse_xml(
@@ -61,7 +61,7 @@ def _transparent(document: DocxDocument) -> None:
     )
 
 
-def _moved(document: DocxDocument) -> None:
+def _moved(document: Any) -> None:
     document.add_paragraph("visible ")._p.append(
         parse_xml(
             f"<w:moveFrom {nsdecls('w')} w:id='1' w:author='x'><w:r><w:t>{SECRET}</w:t></w:r></w:moveFrom>"
@@ -69,7 +69,7 @@ def _moved(document: DocxDocument) -> None:
     )
 
 
-def _fallback(document: DocxDocument) -> None:
+def _fallback(document: Any) -> None:
     document.add_paragraph("visible ")._p.append(
         parse_xml(
             f"<w:r {nsdecls('w')} xmlns:mc='http://schemas.openxmlformats.org/markup-compatibility/2006'>"
@@ -94,14 +94,12 @@ def _fallback(document: DocxDocument) -> None:
         (_fallback, HiddenKind.ALTERNATE_TEXT),
     ],
 )
-def test_word_conceals(
-    parser: SandboxedParser, fill: Callable[[DocxDocument], None], kind: HiddenKind
-) -> None:
+def test_word_conceals(parser: SandboxedParser, fill: Callable[[Any], None], kind: HiddenKind) -> None:
     only(parser.parse("a.docx", samples.docx(fill)), kind, "document")
 
 
 def test_concealed_headers_of_word_files_are_seen(parser: SandboxedParser) -> None:
-    def fill(document: DocxDocument) -> None:
+    def fill(document: Any) -> None:
         document.add_paragraph("visible")
         document.sections[0].header.paragraphs[0].add_run(SECRET).font.hidden = True
 
@@ -109,7 +107,7 @@ def test_concealed_headers_of_word_files_are_seen(parser: SandboxedParser) -> No
 
 
 def test_honest_word_files_conceal_nothing(parser: SandboxedParser) -> None:
-    def fill(document: DocxDocument) -> None:
+    def fill(document: Any) -> None:
         white = DocxColour(255, 255, 255)
         run = document.add_paragraph().add_run("white on a dark highlight")
         run.font.color.rgb = white

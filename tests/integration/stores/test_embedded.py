@@ -101,8 +101,9 @@ def test_more_changes_than_one_step_are_applied_whole(company: Company, store: E
     assert store.memory_bytes() >= 25_940 * DIMENSIONS * 4
 
 
-def test_answers_stay_whole_while_a_merge_runs(company: Company) -> None:
+def test_answers_stay_whole_while_a_merge_runs(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is lost or doubled at any moment of a merge, and what comes during one is in after it."""
+    monkeypatch.setattr("secure_rag.stores.merge._SLICE_DOCUMENTS", 1)
     with contextlib.closing(company.open(merge_rows=30)) as store:
         before = len(company.found(store))
         for round_ in range(1, 40):
@@ -196,18 +197,44 @@ def test_a_tenant_that_changes_engines_is_refused_and_comes_back_whole(
     company: Company, store: EmbeddedStore
 ) -> None:
     before = company.found(store)
-    for engine_id in ("another engine", ENGINE_ID):
+
+    def change(**space: object) -> None:
         with company.builder.transaction() as connection:
-            connection.execute(sa.update(t.embedding_space).values(engine_id=engine_id))
-        if engine_id != ENGINE_ID:
-            store.refresh()
-            with pytest.raises(StoreError):
-                company.found(store)
-            with company.builder.transaction() as connection:
-                # A change that comes now takes the documents out of the matrix.
-                connection.execute(sa.update(t.document).values(seq=t.document.c.seq + 1_000))
+            connection.execute(sa.update(t.embedding_space).values(**space))
+        store.refresh()
+
+    change(engine_id="another engine")
+    with pytest.raises(StoreError):
+        company.found(store)
+    # A change that comes now takes the documents out of the matrix.
+    company.builder.repoint(company.documents, company.classes[1])
+    company.builder.repoint(company.documents, company.classes[0])
     store.refresh()
+    change(engine_id=ENGINE_ID)
     assert company.found(store) == before
+    change(dimensions=DIMENSIONS * 2)
+    with pytest.raises(StoreError):
+        company.found(store)
+
+
+@control("store:one-engine")
+def test_vectors_of_another_engine_are_not_even_loaded(company: Company, store: EmbeddedStore) -> None:
+    held = store.memory_bytes()
+    tenant = company.builder.tenant("globex")
+    with company.builder.transaction() as connection:
+        space = t.embedding_space.c
+        connection.execute(
+            sa.update(t.embedding_space).where(space.tenant_id == tenant).values(engine_id="another engine")
+        )
+    source = company.builder.source(tenant)
+    cls = company.builder.acl_class(source)
+    for dimensions in (DIMENSIONS, DIMENSIONS * 2):
+        company.builder.document(source, cls, unit_vectors(company.random, 500, dimensions))
+    store.refresh()
+    with contextlib.closing(company.open()) as fresh:
+        for opened in (store, fresh):
+            assert opened.memory_bytes() == held
+            assert opened.malformed_documents() == frozenset()
 
 
 @control("store:bad-vectors")

@@ -39,7 +39,7 @@ def _changes(random: np.random.Generator, first_seq: int, documents: NDArray[np.
             Change(
                 document=document,
                 tenant=1 + document % 2,
-                class_key=int(random.integers(1, 9)) * 2 + document % 2,
+                class_key=int(random.integers(1, 19)),
                 first_chunk=10 * (first_seq + i),
                 n_chunks=rows,
                 modified_at=int(random.integers(100)),

@@ -26,8 +26,19 @@ from secure_rag_ingestion.parsing.extracted import Extracted
 MARK = b"attack:"
 _honest_extract = honest.extract
 _libc = ctypes.CDLL(None, use_errno=True)
-_X86_64 = {"memfd_create": 319, "io_uring_setup": 425, "ptrace": 101, "process_vm_readv": 310, "clone3": 435}
-_X86_64 |= {"shmget": 29, "keyctl": 250, "bpf": 321, "userfaultfd": 323, "rt_sigqueueinfo": 129, "pidfd_open": 434}
+SYSTEM_CALLS = {  # by their numbers on x86-64
+    "ptrace": 101,
+    "rt_sigqueueinfo": 129,
+    "keyctl": 250,
+    "shmget": 29,
+    "process_vm_readv": 310,
+    "memfd_create": 319,
+    "bpf": 321,
+    "userfaultfd": 323,
+    "io_uring_setup": 425,
+    "pidfd_open": 434,
+    "clone3": 435,
+}
 
 
 def install() -> None:
@@ -141,7 +152,7 @@ def become_dumpable() -> str:
 
 
 def call(name: str, *arguments: int) -> str:
-    result = _libc.syscall(_X86_64[name], *(ctypes.c_long(argument) for argument in arguments))
+    result = _libc.syscall(SYSTEM_CALLS[name], *(ctypes.c_long(argument) for argument in arguments))
     if result == -1:
         raise OSError(ctypes.get_errno(), name)
     return f"{name} gave {result}"
@@ -251,14 +262,18 @@ def answer_with(body: str) -> NoReturn:
 
 
 def answer_twice() -> NoReturn:
-    body = json.dumps({"document": {"text": "t", "title": None, "metadata": {}, "hidden": [], "headings": []}}).encode()
+    body = json.dumps(
+        {"document": {"text": "t", "title": None, "metadata": {}, "hidden": [], "headings": []}}
+    ).encode()
     frame = struct.pack(">Q", len(body)) + body
     _raw(frame + frame)
     os._exit(0)
 
 
 def answer_and_stay() -> NoReturn:
-    body = json.dumps({"document": {"text": "t", "title": None, "metadata": {}, "hidden": [], "headings": []}}).encode()
+    body = json.dumps(
+        {"document": {"text": "t", "title": None, "metadata": {}, "hidden": [], "headings": []}}
+    ).encode()
     _raw(struct.pack(">Q", len(body)) + body)
     wait_forever()
 

@@ -8,8 +8,9 @@ import pytest
 from secure_rag_ingestion.parsing.sandbox import SandboxLimits
 from tests.security.parsing.hostile import HostileParser
 
-SMALL = SandboxLimits(cpu_seconds=20, wall_seconds=3.0, memory_bytes=1 << 30, output_bytes=1 << 20)
-PATIENT = SandboxLimits(cpu_seconds=1, wall_seconds=120.0)
+SMALL = SandboxLimits(wall_seconds=120.0, memory_bytes=1 << 30, output_bytes=1 << 20)
+BUSY = SandboxLimits(cpu_seconds=1, wall_seconds=120.0)
+WAITING = SandboxLimits(wall_seconds=1.5)
 
 
 @pytest.fixture(scope="session", params=["root", "plain user"])
@@ -25,5 +26,12 @@ def hostile(request: pytest.FixtureRequest) -> Iterator[HostileParser]:
 @pytest.fixture(scope="module")
 def patient() -> Iterator[HostileParser]:
     """Waits long and computes little, so that it is the processor limit that ends a child."""
-    with HostileParser(PATIENT) as running:
+    with HostileParser(BUSY) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def impatient() -> Iterator[HostileParser]:
+    """Waits for a moment only."""
+    with HostileParser(WAITING) as running:
         yield running

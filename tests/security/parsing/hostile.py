@@ -20,7 +20,8 @@ _TAKE_OVER = (
 )
 # A service that is not started by root. Root's Python may not be readable for others, so it is loaded before.
 _AS_PLAIN_USER = (
-    "from secure_rag_ingestion.parsing import zygote; zygote._load_everything(); import os; os.chown(os.environ['TMPDIR'], {user}, {user}); os.setgroups([]); "
+    "from secure_rag_ingestion.parsing import zygote; zygote._load_everything(); "
+    "import os; os.chown(os.environ['TMPDIR'], {user}, {user}); os.setgroups([]); "
     "os.setresgid({user}, {user}, {user}); os.setresuid({user}, {user}, {user}); "
     "import ctypes; ctypes.CDLL(None).prctl(4, 1, 0, 0, 0); "
 )

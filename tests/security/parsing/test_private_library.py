@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import kreuzberg
-import pypdfium2_raw
 import pytest
-from reportlab.pdfgen.canvas import Canvas
+from pypdfium2 import raw
 
 from secure_rag_ingestion.parsing import extract
 from secure_rag_ingestion.parsing.sandbox import SandboxedParser
@@ -17,7 +17,7 @@ from tests.controls import control
 from tests.integration.parsing import samples
 
 
-def _page(canvas: Canvas) -> None:
+def _page(canvas: Any) -> None:
     canvas.drawString(72, 700, "a page")
 
 
@@ -26,7 +26,10 @@ def test_the_folder_for_temporary_files_is_ours_alone_and_stays_empty() -> None:
     with SandboxedParser() as parser:
         zygote = parser._zygote
         assert zygote is not None
-        for name, data in (("a.pdf", samples.pdf(_page)), ("a.docx", samples.docx(lambda d: d.add_paragraph("x")))):
+        for name, data in (
+            ("a.pdf", samples.pdf(_page)),
+            ("a.docx", samples.docx(lambda d: d.add_paragraph("x"))),
+        ):
             parser.parse(name, data)
         status = zygote.scratch.stat()
         assert stat.S_IMODE(status.st_mode) == 0o700
@@ -47,7 +50,7 @@ def test_libraries_come_from_the_installation_only() -> None:
             for line in Path(f"/proc/{zygote.pid}/maps").read_text(encoding="utf-8").splitlines()
             if "pdfium" in line
         }
-    installed = {str(path.resolve()) for path in Path(pypdfium2_raw.__file__).parent.iterdir()}
+    installed = {str(path.resolve()) for path in (Path(raw.__file__).parents[1] / "pypdfium2_raw").iterdir()}
     assert mapped
     assert mapped <= installed
 

@@ -39,7 +39,10 @@ def test_a_missing_wall_is_fatal_unless_another_stands_for_it(lacking: str) -> N
 @needs_root
 @control("parsing:walls-required")
 def test_without_seccomp_and_network_namespace_nothing_is_parsed() -> None:
-    with pytest.raises(ParseFailure, match="seccomp|netns") as caught, HostileParser(lacking=("netns", "seccomp")):
+    with (
+        pytest.raises(ParseFailure, match=r"seccomp\|netns") as caught,
+        HostileParser(lacking=("netns", "seccomp")),
+    ):
         pass
     assert caught.value.reason is ParseReason.SANDBOX_UNAVAILABLE
 

@@ -109,16 +109,37 @@ def test_a_configuration_that_would_weaken_the_check_is_refused() -> None:
             verifier(settings=ISSUER.model_copy(update=change))
 
 
+@control("api:token-signature")
+def test_an_algorithm_of_the_same_key_that_is_not_configured_is_refused() -> None:
+    key = RSAKey.generate_key(2048)
+    trusted = keys(json.dumps({"keys": [key.as_dict(private=False, kid="k")]}).encode())
+    settings = ISSUER.model_copy(update={"algorithms": ("RS256",)})
+    checked = TokenVerifier(settings, FixedKeys(trusted), ManualClock())
+
+    def pair(algorithm: str) -> tuple[str, str]:
+        header = {"alg": algorithm, "kid": "k"}
+        caller = jwt.encode({**HEADER, **header}, caller_claims(), key, algorithms=[algorithm])
+        return bearer(caller), jwt.encode(
+            {**SUBJECT_HEADER, **header}, subject_claims(), key, algorithms=[algorithm]
+        )
+
+    assert checked.identity(*pair("RS256")).tenant == "acme"
+    for algorithm in ("PS256", "RS512"):
+        with pytest.raises(AuthenticationError):
+            checked.identity(*pair(algorithm))
+
+
 @control("api:token-claims")
 def test_a_remembered_token_expires_to_the_second() -> None:
     clock = ManualClock()
-    checked = verifier(clock)
-    assert checked.identity(bearer(), subject_token()).tenant == "acme"
+    checked, token, subject = verifier(clock), caller_token(), subject_token()
+    assert checked.identity(bearer(token), subject).tenant == "acme"
     clock.advance(599)
-    assert checked.identity(bearer(), subject_token()).tenant == "acme"
+    assert checked.identity(bearer(token), subject).tenant == "acme"
+    assert len(checked._cache) == 2
     clock.advance(1)
     with pytest.raises(AuthenticationError):
-        checked.identity(bearer(), subject_token())
+        checked.identity(bearer(token), subject)
 
 
 @control("api:key-rotation")

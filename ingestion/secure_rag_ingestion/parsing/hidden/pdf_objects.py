@@ -18,6 +18,7 @@ Matrix = tuple[float, float, float, float, float, float]
 Box = tuple[float, float, float, float]
 
 _MAX_DEPTH = 8
+_LETTER: Box = (0.0, 0.0, 612.0, 792.0)
 _IDENTITY: Matrix = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
 _STROKED_MODES = frozenset({raw.FPDF_TEXTRENDERMODE_STROKE, raw.FPDF_TEXTRENDERMODE_STROKE_CLIP})
 _INVISIBLE_MODES = frozenset({raw.FPDF_TEXTRENDERMODE_INVISIBLE, raw.FPDF_TEXTRENDERMODE_CLIP})
@@ -93,9 +94,9 @@ def objects_of(page: pypdfium2.PdfPage) -> Iterator[PageObject]:
 
 def page_box(page: pypdfium2.PdfPage) -> Box:
     """What of a page is shown, in the coordinates of its objects, which know nothing of its rotation."""
-    left, bottom, right, top = page.get_cropbox()
-    media = page.get_mediabox()
-    return max(left, media[0]), max(bottom, media[1]), min(right, media[2]), min(top, media[3])
+    media: Box = page.get_mediabox() or _LETTER
+    crop: Box = page.get_cropbox() or media
+    return max(crop[0], media[0]), max(crop[1], media[1]), min(crop[2], media[2]), min(crop[3], media[3])
 
 
 def _below(handle: Handle, outer: Matrix, depth: int, *, marked: bool) -> Iterator[PageObject]:
