@@ -73,7 +73,7 @@ class ChainWalk:
         self.problems = 0
         self._connection = connection
         self._writer = writer
-        self._links: set[bytes] | None = {start.hash}
+        self._follows: bytes | None = start.hash
         self._searches = MAX_SEARCHES
         self._shift = 0
         self._report = report
@@ -92,18 +92,16 @@ class ChainWalk:
             return
         if row.n > expected:
             self.problem(ProblemKind.REMOVED, expected, f"{row.n - expected} event(s) missing here")
-            self._links = None
-        digest = row.digest()
-        linked = self._links is None or row.prev_hash in self._links
-        if row.hash == digest or _fits_at(row, self._shift):
+            self._follows = None
+        linked = self._follows in (None, row.prev_hash)
+        if row.hash == row.digest() or _fits_at(row, self._shift):
             if not linked and self.sound:
                 self._report_rewritten(row)
             self.sound = self._shift == 0
         else:
             self.sound = False
             self._name(row, linked=linked)
-        # When only the hash column of a row was touched, the next row still points at the hash it had.
-        self._links = {row.hash, digest}
+        self._follows = row.hash
         self.head = Head(row.n, row.hash)
 
     def _report_rewritten(self, row: StoredRow) -> None:

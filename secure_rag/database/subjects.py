@@ -1,62 +1,21 @@
-"""Subject state as one view sees it: closure, clearance, grants, delegation. Statements only; rules are elsewhere."""
+"""Subject state as one view sees it: closure, clearance, grants, delegation. Reads only; rules are elsewhere."""
 
 from __future__ import annotations
 
-import functools
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
-from secure_rag.database import tables as t
+from secure_rag.database import statements as q
+from secure_rag.errors import PolicyError
 from secure_rag.model.ids import EVERYONE, Compartment, LabelId, Micros, PrincipalKey, SourceKey, TenantKey
 from secure_rag.model.labels import Label, Taxonomy
 from secure_rag.model.subject import MAX_AGENT_HOPS, CallerIdentity, Hop, Subject
 
 _UNKNOWN = PrincipalKey(0)
 _WILDCARD = "*"
-
-
-@functools.cache
-def closure_statement() -> sa.Select[int]:
-    """A principal and every group it is in, nested, at one instant. UNION (not ALL) ends cycles."""
-    m = t.membership.c
-    start = sa.select(sa.cast(sa.bindparam("who"), t.Int).label("id")).cte("up", recursive=True)
-    live = sa.and_(
-        m.tenant_id == sa.bindparam("tenant"),
-        m.valid_from <= sa.bindparam("now"),
-        sa.bindparam("now") < m.valid_to,
-    )
-    group = t.principal.alias("grp")
-    up = start.union(
-        sa.select(m.group_id)
-        .join(start, sa.and_(m.member_id == start.c.id, live))
-        # A deleted or unknown group grants nothing, and nothing is reached through it.
-        .join(group, sa.and_(group.c.id == m.group_id, group.c.state == "active"))
-    )
-    return sa.select(up.c.id)
-
-
-@functools.cache
-def uncertain_statement() -> sa.Select[int]:
-    """Principals that the directory does not know for certain, and every group above one of them."""
-    p, m = t.principal.c, t.membership.c
-    # Literal, in the words of the partial index: with parameters SQLite would not see that the index answers it.
-    doubtful = sa.text("(principal.complete = 0 OR principal.state IN ('deleted', 'unknown'))")
-    start = (
-        sa.select(p.id.label("id"))
-        .where(p.tenant_id == sa.bindparam("tenant"), doubtful)
-        .cte("doubt", recursive=True)
-    )
-    live = sa.and_(m.valid_from <= sa.bindparam("now"), sa.bindparam("now") < m.valid_to)
-    # A user or agent that is doubtful makes itself uncertain, not the groups it is in: those are known.
-    group = t.principal.alias("grp")
-    doubt = start.union(
-        sa.select(m.group_id)
-        .join(start, sa.and_(m.member_id == start.c.id, live))
-        .join(group, sa.and_(group.c.id == m.member_id, group.c.kind == "group"))
-    )
-    return sa.select(doubt.c.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,26 +39,25 @@ class SubjectReader:
     def __init__(self, connection: sa.Connection, now: Micros) -> None:
         self._connection = connection
         self._now = now
+        # One snapshot gives one answer: what was read once in it needs not be read again.
+        self._taxonomies: dict[TenantKey, Taxonomy] = {}
+        self._sources: dict[TenantKey, dict[SourceKey, tuple[str, Micros, Micros]]] = {}
+
+    def _run(self, statement: sa.Select[Any], **parameters: object) -> sa.Result[Any]:
+        return self._connection.execute(statement, parameters)
 
     def tenant_key(self, name: str) -> TenantKey | None:
         """Row id of a tenant."""
-        found = self._connection.execute(sa.select(t.tenant.c.id).where(t.tenant.c.name == name)).scalar()
+        found = self._run(q.TENANT, name=name).scalar()
         return None if found is None else TenantKey(found)
 
     def directory_known(self, tenant: TenantKey) -> bool:
         """Whether the directory was imported since the database was made or restored."""
-        found = self._connection.execute(
-            sa.select(t.tenant.c.directory_as_of).where(t.tenant.c.id == tenant)
-        ).scalar()
-        return bool(found)
+        return bool(self._run(q.DIRECTORY_AS_OF, tenant=tenant).scalar())
 
     def principal(self, tenant: TenantKey, name: str) -> PrincipalRow | None:
         """The directory's row of a principal."""
-        p = t.principal.c
-        row = self._connection.execute(
-            sa.select(p.id, p.name, p.kind, p.state).where(p.tenant_id == tenant, p.name == name)
-        ).one_or_none()
-        return None if row is None else PrincipalRow(PrincipalKey(row.id), row.name, row.kind, row.state)
+        return _principal(self._run(q.PRINCIPAL_BY_NAME, tenant=tenant, name=name).one_or_none())
 
     def taxonomy(self, tenant: TenantKey) -> Taxonomy:
         """Labels of a tenant.
@@ -107,28 +65,36 @@ class SubjectReader:
         Raises:
             PolicyError: the tenant has no valid taxonomy.
         """
-        head = self._connection.execute(
-            sa.select(t.taxonomy).where(t.taxonomy.c.tenant_id == tenant)
-        ).one_or_none()
-        rows = self._connection.execute(sa.select(t.label).where(t.label.c.tenant_id == tenant)).all()
-        labels = [
-            Label(LabelId(x.guid), x.name, x.priority, None if x.parent is None else LabelId(x.parent))
-            for x in rows
-        ]
-        if head is None:
-            return Taxonomy.of(labels, LabelId(""), LabelId(""), 0)
-        return Taxonomy.of(labels, LabelId(head.default_label), LabelId(head.mix_threshold), head.version)
+        if tenant not in self._taxonomies:
+            head = self._run(q.TAXONOMY, tenant=tenant).one_or_none()
+            labels = [
+                Label(LabelId(x.guid), x.name, x.priority, None if x.parent is None else LabelId(x.parent))
+                for x in self._run(q.LABELS, tenant=tenant).all()
+            ]
+            if head is None:
+                raise PolicyError("the tenant has no label taxonomy; import its labels")
+            self._taxonomies[tenant] = Taxonomy.of(
+                labels, LabelId(head.default_label), LabelId(head.mix_threshold), head.version
+            )
+        return self._taxonomies[tenant]
+
+    def source_ages(self, tenant: TenantKey) -> dict[SourceKey, tuple[str, Micros, Micros]]:
+        """Name, `acl_as_of` and `max_acl_age` of every source."""
+        if tenant not in self._sources:
+            self._sources[tenant] = {
+                SourceKey(r.id): (r.name, Micros(r.acl_as_of), Micros(r.max_acl_age))
+                for r in self._run(q.SOURCES, tenant=tenant).all()
+            }
+        return self._sources[tenant]
 
     def closure(self, tenant: TenantKey, who: PrincipalKey) -> frozenset[PrincipalKey]:
         """The principal and its groups, nested."""
-        found = self._connection.execute(
-            closure_statement(), {"who": who, "tenant": tenant, "now": self._now}
-        )
+        found = self._run(q.CLOSURE, who=who, tenant=tenant, now=self._now)
         return frozenset(PrincipalKey(x) for x in found.scalars())
 
     def uncertain(self, tenant: TenantKey) -> frozenset[PrincipalKey]:
         """Principals whose mention in a deny closes the lock."""
-        found = self._connection.execute(uncertain_statement(), {"tenant": tenant, "now": self._now})
+        found = self._run(q.UNCERTAIN, tenant=tenant, now=self._now)
         return frozenset(PrincipalKey(x) for x in found.scalars())
 
     def subject(self, tenant: TenantKey, identity: CallerIdentity, purpose: str) -> Subject:
@@ -200,32 +166,19 @@ class SubjectReader:
             creator = link.agent_id
         return self._by_key(tenant, PrincipalKey(root.subject_id)), tuple(hops)
 
-    def _chain(self, tenant: TenantKey, public_id: str) -> list[sa.Row[tuple[int, ...]]]:
-        d = t.delegation.c
-        chain: list[sa.Row[tuple[int, ...]]] = []
-        found = self._connection.execute(
-            sa.select(t.delegation).where(d.tenant_id == tenant, d.public_id == public_id)
-        ).one_or_none()
+    def _chain(self, tenant: TenantKey, public_id: str) -> list[sa.Row[Any]]:
+        chain: list[sa.Row[Any]] = []
+        found = self._run(q.DELEGATION_BY_ID, tenant=tenant, name=public_id).one_or_none()
         while found is not None and len(chain) <= MAX_AGENT_HOPS:
             chain.append(found)
             if found.parent_id is None:
                 return list(reversed(chain))
-            found = self._connection.execute(
-                sa.select(t.delegation).where(d.tenant_id == tenant, d.id == found.parent_id)
-            ).one_or_none()
+            found = self._run(q.DELEGATION_BY_KEY, tenant=tenant, key=found.parent_id).one_or_none()
         return []
 
     def _granted(self, tenant: TenantKey, who: PrincipalRow) -> Hop:
         """The hop of an application or agent. Without a grant, or with contradictory ones, it allows nothing."""
-        g = t.grant.c
-        rows = self._connection.execute(
-            sa.select(t.grant).where(
-                g.tenant_id == tenant,
-                g.principal_id == who.key,
-                g.valid_from <= self._now,
-                self._now < g.valid_to,
-            )
-        ).all()
+        rows = self._run(q.GRANT, tenant=tenant, who=who.key, now=self._now).all()
         closure = self.closure(tenant, who.key)
         if len(rows) != 1 or not who.active:
             nothing: frozenset[str] = frozenset()
@@ -237,12 +190,12 @@ class SubjectReader:
             actions=_names(row.actions),
             ceilings=(LabelId(row.label),),
             compartments=frozenset(Compartment(x) for x in _names(row.compartments)),
-            sources=self._sources(tenant, _names(row.sources)),
+            sources=self._named_sources(tenant, _names(row.sources)),
             purposes=_names(row.purposes),
             expires=Micros(row.valid_to),
         )
 
-    def _narrowed(self, tenant: TenantKey, hop: Hop, link: sa.Row[tuple[int, ...]]) -> Hop:
+    def _narrowed(self, tenant: TenantKey, hop: Hop, link: sa.Row[Any]) -> Hop:
         """The agent's own grant and this delegation's limits, intersected; an absent limit is no widening."""
         return Hop(
             principal=hop.principal,
@@ -254,7 +207,7 @@ class SubjectReader:
             else hop.compartments & frozenset(Compartment(x) for x in _names(link.compartments)),
             sources=hop.sources
             if link.sources is None
-            else hop.sources & self._sources(tenant, _names(link.sources)),
+            else hop.sources & self._named_sources(tenant, _names(link.sources)),
             purposes=hop.purposes if link.purposes is None else hop.purposes & _names(link.purposes),
             expires=min(hop.expires, Micros(link.valid_to)),
         )
@@ -262,35 +215,23 @@ class SubjectReader:
     # ---- small reads
 
     def _by_key(self, tenant: TenantKey, key: PrincipalKey) -> PrincipalRow | None:
-        p = t.principal.c
-        row = self._connection.execute(
-            sa.select(p.id, p.name, p.kind, p.state).where(p.tenant_id == tenant, p.id == key)
-        ).one_or_none()
-        return None if row is None else PrincipalRow(PrincipalKey(row.id), row.name, row.kind, row.state)
+        return _principal(self._run(q.PRINCIPAL_BY_KEY, tenant=tenant, key=key).one_or_none())
 
     def _clearance(self, who: PrincipalKey) -> LabelId | None:
-        c = t.clearance.c
-        rows = self._connection.execute(
-            sa.select(c.label).where(c.principal_id == who, c.valid_from <= self._now, self._now < c.valid_to)
-        ).scalars()
-        found = list(rows)
+        found = list(self._run(q.CLEARANCE, who=who, now=self._now).scalars())
         return LabelId(found[0]) if len(found) == 1 else None
 
     def _compartments(self, who: PrincipalKey) -> frozenset[Compartment]:
-        c = t.compartment_member.c
-        rows = self._connection.execute(
-            sa.select(c.compartment).where(
-                c.principal_id == who, c.valid_from <= self._now, self._now < c.valid_to
-            )
-        ).scalars()
-        return frozenset(Compartment(x) for x in rows)
+        found = self._run(q.COMPARTMENTS, who=who, now=self._now).scalars()
+        return frozenset(Compartment(x) for x in found)
 
-    def _sources(self, tenant: TenantKey, names: frozenset[str]) -> frozenset[SourceKey]:
-        s = t.source.c
-        statement = sa.select(s.id).where(s.tenant_id == tenant)
-        if _WILDCARD not in names:
-            statement = statement.where(s.name.in_(sorted(names)))
-        return frozenset(SourceKey(x) for x in self._connection.execute(statement).scalars())
+    def _named_sources(self, tenant: TenantKey, names: frozenset[str]) -> frozenset[SourceKey]:
+        every = self.source_ages(tenant)
+        return frozenset(key for key, (name, _, _) in every.items() if _WILDCARD in names or name in names)
+
+
+def _principal(row: sa.Row[Any] | None) -> PrincipalRow | None:
+    return None if row is None else PrincipalRow(PrincipalKey(row.id), row.name, row.kind, row.state)
 
 
 def _names(stored: str) -> frozenset[str]:

@@ -7,13 +7,14 @@ import functools
 import json
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy import exc
 
+from secure_rag.database import statements as q
 from secure_rag.database import tables as t
 from secure_rag.database.subjects import SubjectReader
 from secure_rag.errors import PolicyError, UnavailableError
@@ -49,33 +50,24 @@ class ReadView(SubjectReader):
 
     def policy_version(self, tenant: TenantKey) -> tuple[str, int]:
         """`(generation, n)`; informs auditors, is not the safety mechanism."""
-        v = t.policy_version.c
-        row = self._connection.execute(sa.select(v.generation, v.n).where(v.tenant_id == tenant)).one()
+        row = self._run(q.POLICY_VERSION, tenant=tenant).one()
         return str(row.generation), int(row.n)
 
     # ---- classes
 
     def class_high_water(self, tenant: TenantKey) -> ClassKey:
         """The largest class key of a tenant, 0 without classes."""
-        c = t.acl_class.c
-        found = self._connection.execute(sa.select(sa.func.max(c.id)).where(c.tenant_id == tenant)).scalar()
-        return ClassKey(found or 0)
+        return ClassKey(self._run(q.CLASS_HIGH_WATER, tenant=tenant).scalar() or 0)
 
     def classes_after(self, tenant: TenantKey, key: ClassKey) -> list[AclClass]:
         """Classes interned after `key`, in key order. Classes never change, so an index only ever appends."""
-        c = t.acl_class.c
-        return self._read_classes(
-            sa.select(t.acl_class).where(c.tenant_id == tenant, c.id > key).order_by(c.id)
-        )
+        return self._read_classes(self._run(q.CLASSES_AFTER, tenant=tenant, key=key).all())
 
     def classes(self, tenant: TenantKey, keys: Iterable[ClassKey]) -> dict[ClassKey, AclClass]:
         """Classes by key; a class of another tenant is not found."""
-        c = t.acl_class.c
         found: dict[ClassKey, AclClass] = {}
         for part in _parts(sorted(set(keys))):
-            for cls in self._read_classes(
-                sa.select(t.acl_class).where(c.tenant_id == tenant, c.id.in_(part))
-            ):
+            for cls in self._read_classes(self._run(q.CLASSES_BY_KEY, tenant=tenant, keys=part).all()):
                 found[cls.key] = cls
         return found
 
@@ -90,14 +82,11 @@ class ReadView(SubjectReader):
         keys = self._connection.execute(statement.order_by(c.id)).scalars()
         return np.fromiter(keys, dtype=np.int64)
 
-    def _read_classes(self, statement: sa.Select[tuple[object, ...]]) -> list[AclClass]:
-        rows = self._connection.execute(statement).all()
+    def _read_classes(self, rows: Sequence[sa.Row[Any]]) -> list[AclClass]:
         needed = sorted({key for row in rows for key in _lock_keys(row.locks)})
         bodies: dict[int, str] = {}
         for part in _parts(needed):
-            c = t.acl_lock.c
-            found = self._connection.execute(sa.select(c.id, c.body).where(c.id.in_(part))).all()
-            bodies.update((row.id, row.body) for row in found)
+            bodies.update((row.id, row.body) for row in self._run(q.LOCKS_BY_KEY, keys=part).all())
         return [_class(row, bodies) for row in rows]
 
     # ---- documents and chunks
@@ -107,11 +96,10 @@ class ReadView(SubjectReader):
 
         Callers get text only through `secure_rag.retrieval.authorize.authorize_chunks`, which calls this.
         """
-        c = t.chunk.c
         return {
-            row.key: row
+            ChunkKey(row.id): _chunk(row)
             for part in _parts(list(dict.fromkeys(keys)))
-            for row in self._read_chunks(tenant, c.id.in_(part))
+            for row in self._run(q.CHUNK_ROWS, tenant=tenant, keys=part).all()
         }
 
     def document_status(self, tenant: TenantKey, source: str, native_id: str) -> DocumentStatus | None:
@@ -147,7 +135,7 @@ class ReadView(SubjectReader):
         statement = (
             sa.select(t.chunk.c.id)
             .join(t.document, t.document.c.id == t.chunk.c.document_id)
-            .where(t.chunk.c.public_id == public_id, _of_tenant(tenant))
+            .where(t.chunk.c.public_id == public_id, q.of_tenant(tenant))
         )
         found = self._connection.execute(statement).scalar()
         return None if found is None else ChunkKey(found)
@@ -167,73 +155,17 @@ class ReadView(SubjectReader):
                 sa.select(c.id, d.first_chunk, v.vectors)
                 .join(t.document, d.id == c.document_id)
                 .join(t.document_vectors, v.document_id == d.id)
-                .where(c.id.in_(part), _of_tenant(tenant), d.state == int(t.DocumentState.LIVE))
+                .where(c.id.in_(part), q.of_tenant(tenant), d.state == int(t.DocumentState.LIVE))
             )
             for row in self._connection.execute(statement).all():
                 vectors = np.frombuffer(row.vectors, dtype="<f4").reshape(-1, dimensions or 1)
                 found[ChunkKey(row.id)] = vectors[row.id - row.first_chunk]
         return found
 
-    def source_ages(self, tenant: TenantKey) -> dict[SourceKey, tuple[str, Micros, Micros]]:
-        """Name, `acl_as_of` and `max_acl_age` of every source."""
-        s = t.source.c
-        rows = self._connection.execute(
-            sa.select(s.id, s.name, s.acl_as_of, s.max_acl_age).where(s.tenant_id == tenant)
-        ).all()
-        return {SourceKey(r.id): (r.name, Micros(r.acl_as_of), Micros(r.max_acl_age)) for r in rows}
-
     def engine_id(self, tenant: TenantKey) -> str | None:
         """Engine whose vectors the tenant's index holds; None while it holds none."""
-        e = t.embedding_space.c
-        return self._connection.execute(sa.select(e.engine_id).where(e.tenant_id == tenant)).scalar()
-
-    def _read_chunks(self, tenant: TenantKey, where: sa.ColumnElement[bool]) -> list[ChunkRow]:
-        c, d, s, a = t.chunk.c, t.document.c, t.source.c, t.acl_class.c
-        statement = (
-            sa.select(
-                c.id,
-                c.public_id,
-                c.headings,
-                c.text,
-                d.public_id.label("document_id"),
-                d.class_id,
-                d.version,
-                d.title,
-                d.contributor,
-                d.content_sha256,
-                d.native_id,
-                d.modified_at,
-                sa.case((d.acl_as_of > s.acl_as_of, d.acl_as_of), else_=s.acl_as_of).label("acl_as_of"),
-                s.name.label("source"),
-                a.label,
-                a.trust,
-            )
-            .join(t.document, d.id == c.document_id)
-            .join(t.source, s.id == d.source_id)
-            .join(t.acl_class, a.id == d.class_id)
-            .where(where, _of_tenant(tenant), d.state == int(t.DocumentState.LIVE))
-        )
-        return [
-            ChunkRow(
-                key=ChunkKey(r.id),
-                chunk_id=r.public_id,
-                document_id=r.document_id,
-                class_key=ClassKey(r.class_id),
-                version=r.version,
-                source=r.source,
-                title=r.title,
-                headings=tuple(json.loads(r.headings)),
-                text=r.text,
-                content_sha256=r.content_sha256,
-                label=LabelId(r.label),
-                trust=Trust(r.trust),
-                contributor=r.contributor,
-                acl_as_of=Micros(r.acl_as_of),
-                native_id=r.native_id,
-                modified_at=Micros(r.modified_at),
-            )
-            for r in self._connection.execute(statement).all()
-        ]
+        row = self._run(q.EMBEDDING_SPACE, tenant=tenant).one_or_none()
+        return None if row is None else str(row.engine_id)
 
 
 class Views:
@@ -254,22 +186,34 @@ class Views:
         """
         try:
             with self._engine.connect() as connection, connection.begin():
-                connection.execute(sa.select(sa.func.count()).select_from(t.policy_version)).scalar_one()
+                connection.execute(q.PIN).scalar_one()
                 yield ReadView(connection, self._clock())
         except exc.OperationalError as error:
             raise UnavailableError("the control database cannot be read") from error
 
 
-def _of_tenant(tenant: TenantKey) -> sa.ColumnElement[bool]:
-    """Documents of a tenant, as a condition that no index answers.
+def _chunk(row: sa.Row[Any]) -> ChunkRow:
+    return ChunkRow(
+        key=ChunkKey(row.id),
+        chunk_id=row.public_id,
+        document_id=row.document_id,
+        class_key=ClassKey(row.class_id),
+        version=row.version,
+        source=row.source,
+        title=row.title,
+        headings=tuple(json.loads(row.headings)),
+        text=row.text,
+        content_sha256=row.content_sha256,
+        label=LabelId(row.label),
+        trust=Trust(row.trust),
+        contributor=row.contributor,
+        acl_as_of=Micros(row.acl_as_of),
+        native_id=row.native_id,
+        modified_at=Micros(row.modified_at),
+    )
 
-    Otherwise SQLite starts from the tenant's documents instead of from the few chunks that were asked for: 40 ms
-    instead of 1 ms for 28 chunks of 100,000.
-    """
-    return t.document.c.tenant_id + 0 == tenant
 
-
-def _class(row: sa.Row[tuple[object, ...]], bodies: dict[int, str]) -> AclClass:
+def _class(row: sa.Row[Any], bodies: dict[int, str]) -> AclClass:
     keys = _lock_keys(row.locks)
     if len(keys) != row.n_locks or any(key not in bodies for key in keys):
         raise PolicyError(f"class {row.id} lacks a lock")
