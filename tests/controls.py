@@ -125,8 +125,8 @@ CONTROLS: dict[str, str] = {
     "retrieval:delegation-bound": "A delegation works only for its last hop, and ends with its parents.",
     "retrieval:context-bound": "A context keeps the two sides of the trust boundary apart across calls.",
     "retrieval:revocation-next-query": "A revocation counts for the very next query, in every process.",
-    "e2e:no-leak-over-http": "Every answer of a large random world over HTTP equals brute force.",
-    "e2e:no-leak-under-churn": "The same while another process revokes and grants.",
+    "retrieval:no-leak-over-http": "Every answer of a large random world over HTTP equals brute force.",
+    "retrieval:no-leak-under-churn": "The same while another process revokes and grants.",
     # ---- ingest
     "ingest:content-then-permissions": "Content and permissions of two moments are never joined.",
     "ingest:no-links": "No link and no swapped folder leads out of a source.",

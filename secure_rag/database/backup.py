@@ -62,7 +62,7 @@ def restore(backup: Path, home: Home, now: Micros) -> None:
     """Make a home from a backup.
 
     Raises:
-        ConfigError: the backup is damaged, or the home exists already.
+        ConfigError: the backup is damaged, the home exists already, or it cannot be written.
     """
     if home.root.exists() and any(home.root.iterdir()):
         raise ConfigError(f"{home.root}: not empty; a backup is restored into a new home")
@@ -71,13 +71,19 @@ def restore(backup: Path, home: Home, now: Micros) -> None:
     shutil.copytree(backup / "keys", home.keys)
     home.keys.chmod(0o700)
     home.locks.mkdir(mode=0o700)
-    for name in (*_DATABASES, home.settings.name):
+    for name in (*_DATABASES[1:], home.settings.name):
         if (backup / name).exists():
             shutil.copy2(backup / name, home.root / name)
-    engine = open_engine(home.control)
+    # The control database gets its name last: a restore that is killed leaves no home that serves old rights.
+    draft = home.control.with_suffix(".restoring")
+    shutil.copy2(backup / home.control.name, draft)
+    engine = open_engine(draft)
     with write(engine) as connection:
         _forget(connection, now)
     engine.dispose()
+    if draft.with_name(f"{draft.name}-wal").exists():
+        raise ConfigError(f"{draft}: cannot be completed; is the disk full?")
+    draft.rename(home.control)
     home.check()
 
 

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from secure_rag.database import tables as t
+from secure_rag.database.erasure import mark_unerased, put_receipt
 from secure_rag.database.tables import DocumentState
 from secure_rag.errors import StoreError
 from secure_rag.model.findings import Finding
@@ -39,6 +40,7 @@ class StoredDocument:
     content_sha256: str
     permission_digest: bytes | None
     pipeline_id: str
+    contributor: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,7 @@ def stored_documents(connection: sa.Connection, source: SourceKey) -> dict[str, 
         d.content_sha256,
         d.permission_digest,
         d.pipeline_id,
+        d.contributor,
     )
     rows = connection.execute(
         sa.select(*columns).where(d.source_id == source, d.state != int(DocumentState.DELETED))
@@ -133,6 +136,7 @@ def stored_documents(connection: sa.Connection, source: SourceKey) -> dict[str, 
             r.content_sha256,
             r.permission_digest,
             r.pipeline_id,
+            r.contributor,
         )
         for r in rows
     }
@@ -257,12 +261,10 @@ def put_findings(
 
 def put_permission(connection: sa.Connection, key: DocumentKey, permission: Permission, now: Micros) -> None:
     """Point a document at its class. Touches no chunk and no vector; history keeps the old one."""
-    d, h = t.document.c, t.document_class.c
+    d = t.document.c
     before = connection.execute(sa.select(d.class_id).where(d.id == key)).scalar()
     if before != permission.class_key:
-        connection.execute(
-            sa.update(t.document_class).where(h.document_id == key, h.valid_to == NEVER).values(valid_to=now)
-        )
+        _end_class(connection, key, now)
         connection.execute(
             sa.insert(t.document_class).values(document_id=key, class_id=permission.class_key, valid_from=now)
         )
@@ -280,6 +282,18 @@ def put_permission(connection: sa.Connection, key: DocumentKey, permission: Perm
     )
 
 
+def put_contributor(connection: sa.Connection, key: DocumentKey, contributor: str) -> None:
+    """Record another author: the source's manifest may learn later whom it authenticated."""
+    connection.execute(sa.update(t.document).where(t.document.c.id == key).values(contributor=contributor))
+
+
+def state_of(connection: sa.Connection, key: DocumentKey) -> DocumentState:
+    """Where a document stands now."""
+    return DocumentState(
+        connection.execute(sa.select(t.document.c.state).where(t.document.c.id == key)).scalar_one()
+    )
+
+
 def set_state(connection: sa.Connection, key: DocumentKey, state: DocumentState) -> None:
     """Withhold, quarantine or release a document."""
     connection.execute(
@@ -288,19 +302,20 @@ def set_state(connection: sa.Connection, key: DocumentKey, state: DocumentState)
 
 
 def drop_content(connection: sa.Connection, key: DocumentKey) -> None:
-    """Delete text, vectors and evidence of a document. With secure_delete the bytes are overwritten."""
-    for table in (t.chunk, t.document_vectors, t.finding):
-        connection.execute(sa.delete(table).where(table.c.document_id == key))
+    """Delete text, vectors and evidence of a document; `erasure.erase` then takes their bytes out of the files."""
+    removed = [
+        connection.execute(sa.delete(table).where(table.c.document_id == key)).rowcount
+        for table in (t.chunk, t.document_vectors, t.finding)
+    ]
+    if any(removed):
+        mark_unerased(connection)
 
 
 def delete_document(connection: sa.Connection, key: DocumentKey, now: Micros) -> None:
     """Delete a document's content; its row stays as a tombstone, which is the change feed's word of it."""
     drop_content(connection, key)
-    connection.execute(
-        sa.update(t.document_class)
-        .where(t.document_class.c.document_id == key, t.document_class.c.valid_to == NEVER)
-        .values(valid_to=now)
-    )
+    _end_class(connection, key, now)
+    put_receipt(connection, key, now)
     connection.execute(
         sa.update(t.document)
         .where(t.document.c.id == key)
@@ -316,6 +331,16 @@ def delete_document(connection: sa.Connection, key: DocumentKey, now: Micros) ->
             n_chunks=0,
             seq=next_seq(connection),
         )
+    )
+
+
+def _end_class(connection: sa.Connection, key: DocumentKey, now: Micros) -> None:
+    """End the running entry of the history; never before it began, even if the clock was set back."""
+    h = t.document_class.c
+    connection.execute(
+        sa.update(t.document_class)
+        .where(h.document_id == key, h.valid_to == NEVER)
+        .values(valid_to=sa.func.max(now, h.valid_from))
     )
 
 
@@ -335,5 +360,6 @@ def claim_embedding_space(
         )
     elif (row.engine_id, row.dimensions) != (engine_id, dimensions):
         raise StoreError(
-            f"the index of this tenant was made by {row.engine_id}; {engine_id} cannot be mixed into it"
+            f"the index of this tenant was made by the embedding engine {row.engine_id}, and vectors of {engine_id} "
+            "cannot be mixed into it: set `embedding` in config.yaml back, or ingest into a new home"
         )

@@ -19,7 +19,7 @@ _PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=FULL",
     "foreign_keys=ON",
-    # A deleted document's text must not stay in free pages; the WAL is truncated after deletions.
+    # A deleted document's text must not stay where it lay; `erasure` sees to copies and to the log.
     "secure_delete=ON",
     # Without it INSERT OR REPLACE of another tenant's row would not fire that tenant's delete trigger.
     "recursive_triggers=ON",
@@ -63,26 +63,16 @@ def write(engine: sa.Engine) -> Generator[sa.Connection]:
     """One write transaction: committed whole or not at all.
 
     Raises:
-        UnavailableError: the database is locked, full or read-only; nothing was changed.
+        UnavailableError: the database is locked, full, read-only or damaged; nothing was changed.
     """
     try:
         with engine.connect().execution_options(writes=True) as connection, connection.begin():
             yield connection
-    except exc.OperationalError as error:
+    except exc.DatabaseError as error:
+        # A damaged file is a plain DatabaseError of the driver; its other children are faults of ours.
+        if type(error.orig) not in (sqlite3.OperationalError, sqlite3.DatabaseError):
+            raise
         raise UnavailableError(f"the control database cannot be written: {error.orig}") from error
-
-
-def truncate_wal(engine: sa.Engine) -> bool:
-    """Move the write-ahead log into the file and empty it, so that deleted text is gone from both.
-
-    Returns:
-        Whether the log is empty now; a reader in another process can hold it back.
-    """
-    with contextlib.closing(engine.raw_connection()) as connection:
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        busy = cursor.fetchone()
-        return bool(busy is not None and busy[0] == 0)
 
 
 def private_file(path: Path) -> None:

@@ -114,15 +114,32 @@ class Home:
         """
         path = self.keys / name
         try:
-            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        except FileExistsError:
-            found = path.read_bytes()
-            if len(found) != _KEY_BYTES:
-                raise ConfigError(f"{path}: not a key of {_KEY_BYTES} bytes") from None
-            return found
+            return _read_key(path)
+        except FileNotFoundError:
+            return _make_key(path)
+
+
+def _make_key(path: Path) -> bytes:
+    """Write a key beside its place and link it in: whoever is killed half-way leaves no damaged key."""
+    made = secrets.token_bytes(_KEY_BYTES)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    try:
         with os.fdopen(descriptor, "wb") as file:
-            made = secrets.token_bytes(_KEY_BYTES)
             file.write(made)
             file.flush()
             os.fsync(file.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return _read_key(path)
         return made
+    finally:
+        draft.unlink()
+
+
+def _read_key(path: Path) -> bytes:
+    found = path.read_bytes()
+    if len(found) != _KEY_BYTES:
+        raise ConfigError(f"{path}: not a key of {_KEY_BYTES} bytes")
+    return found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
@@ -24,6 +26,7 @@ from secure_rag.model.locks import AclClass, Lock, canonical_locks, class_digest
 MAX_CLASSES_PER_SOURCE = 50_000
 """More is a class bomb (an expiry per file, a list per file): the source fails, nothing is truncated."""
 
+_AT_ONCE: Final = 500
 _KIND_OF_PREFIX = {
     "user": PrincipalKind.MEMBER,
     "group": PrincipalKind.GROUP,
@@ -48,6 +51,21 @@ def intern_principal(connection: sa.Connection, tenant: TenantKey, name: Princip
         .returning(p.id)
     )
     return PrincipalKey(row.scalar_one())
+
+
+def intern_principals(
+    connection: sa.Connection, tenant: TenantKey, names: Iterable[PrincipalId]
+) -> dict[PrincipalId, PrincipalKey]:
+    """Keys of many principals: lists of thousands are looked up together, not one by one."""
+    p, wanted = t.principal.c, sorted(set(names))
+    keys: dict[PrincipalId, PrincipalKey] = {}
+    for first in range(0, len(wanted), _AT_ONCE):
+        part = wanted[first : first + _AT_ONCE]
+        rows = connection.execute(
+            sa.select(p.name, p.id).where(p.tenant_id == tenant, p.name.in_(part))
+        ).all()
+        keys.update((PrincipalId(name), PrincipalKey(key)) for name, key in rows)
+    return keys | {name: intern_principal(connection, tenant, name) for name in wanted if name not in keys}
 
 
 def intern_lock(connection: sa.Connection, tenant: TenantKey, lock: Lock) -> LockKey:

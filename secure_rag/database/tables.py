@@ -245,6 +245,7 @@ acl_class = _table(
     sa.Column("source_id", Int, sa.ForeignKey("source.id"), nullable=False),
     sa.CheckConstraint("n_locks >= 1", name="a_lock"),
     sa.Index(None, "tenant_id", "id"),
+    sa.Index(None, "source_id"),
     **_NO_REUSE,
 )
 embedding_space = _table(

@@ -82,7 +82,7 @@ def difference(response: httpx.Response, expected: list[tuple[str, float]]) -> s
     return None if got == expected else f"{got} instead of {expected}"
 
 
-@control("e2e:no-leak-over-http")
+@control("retrieval:no-leak-over-http")
 def test_every_answer_over_http_equals_brute_force(filled: FilledHome) -> None:
     random = np.random.default_rng(1)
     outcomes: Counter[str] = Counter()
@@ -104,7 +104,7 @@ def test_every_answer_over_http_equals_brute_force(filled: FilledHome) -> None:
     assert outcomes["agents"] >= 10, outcomes
 
 
-@control("e2e:no-leak-under-churn")
+@control("retrieval:no-leak-under-churn")
 def test_no_answer_differs_from_the_history_at_its_final_view(filled: FilledHome, tmp_path: Path) -> None:
     random = np.random.default_rng(2)
     log = tmp_path / "history.jsonl"

@@ -28,8 +28,6 @@ from secure_rag_ingestion.parsing.layers import Layer
 if sys.platform == "linux":
     import landlockpy
 
-    from secure_rag_ingestion.parsing.syscalls import SyscallFilter
-
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _CLONE_NEWIPC, _CLONE_NEWUSER, _CLONE_NEWNET = 0x08000000, 0x10000000, 0x40000000
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -64,6 +62,9 @@ class Confinement:
         self._missing: dict[str, str] = {}
         if self._linux:
             try:
+                # Its import fails on a system without libseccomp.
+                from secure_rag_ingestion.parsing.syscalls import SyscallFilter
+
                 self._filter = SyscallFilter()
             except (OSError, RuntimeError) as error:
                 self._missing["seccomp"] = _said(error)

@@ -33,7 +33,7 @@ _MAX_READY = 4096
 
 PROGRAM = (
     "import sys; sys.path[:0] = [folder for folder in sys.argv[2:] if folder not in sys.path]; "
-    "from secure_rag_ingestion.parsing.zygote import main; main(sys.argv[1])"
+    "from secure_rag_ingestion.parsing.boot import main; main(sys.argv[1])"
 )
 # Nothing of the parent's environment. The rest keeps the threads of a child few and its address space small.
 ENVIRONMENT = {"TOKIO_WORKER_THREADS": "1", "RAYON_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}

@@ -15,25 +15,23 @@ import encodings
 import gc
 import importlib
 import io
-import json
 import os
 import pkgutil
 import select
 import signal
 import socket
-import sys
 import zipfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from secure_rag_ingestion.parsing import child, extract
 from secure_rag_ingestion.parsing.archive import OfficeArchive
 from secure_rag_ingestion.parsing.confine import Confinement, Walls, thread_count
 from secure_rag_ingestion.parsing.extracted import Concealed
 from secure_rag_ingestion.parsing.hidden.pdf import PdfScan
-from secure_rag_ingestion.parsing.protocol import FORK, NO_CHILD, READY, REAP, REAPED
+from secure_rag_ingestion.parsing.protocol import FORK, NO_CHILD, REAP, REAPED
 
-_CONTROL_FD = 0
 _SMALLEST_PDF = (
     b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n"
     b"3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 72 72]/Resources<<>>>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n"
@@ -52,61 +50,61 @@ _SAMPLES = (
 )
 
 
-def main(settings: str) -> None:
-    """Serve until the parent is gone. The control channel is descriptor 0.
+class Template:
+    """The template process once everything is in memory.
 
-    Args:
-        settings: JSON with `parent`, `require`, `memory_bytes`, `cpu_seconds` and `user_id`.
+    Attributes:
+        threads: of this process; it is one.
+
+    Raises:
+        RuntimeError: an import started a thread, or the parent is gone.
     """
-    control = socket.socket(fileno=_CONTROL_FD)
-    try:
-        config = json.loads(settings)
-        confinement = Confinement(
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._confinement = Confinement(
             Walls(
-                memory_bytes=config["memory_bytes"],
-                cpu_seconds=config["cpu_seconds"],
-                user_id=config["user_id"],
+                memory_bytes=settings["memory_bytes"],
+                cpu_seconds=settings["cpu_seconds"],
+                user_id=settings["user_id"],
                 parent=os.getpid(),
             )
         )
+        self._require = frozenset(settings["require"])
         os.environ.pop("LD_LIBRARY_PATH", None)  # kreuzberg adds its folder when it is imported
         _load_everything()
-        _refuse_threads()
-        parent = _watch(config["parent"])
-    except Exception as error:  # noqa: BLE001 - the parent gets to know and decides
-        _say(control, {"error": f"{type(error).__name__}: {error}"[:500]})
-        return
-    gc.freeze()  # so that collecting in a child does not copy every page
-    _say(control, {"threads": thread_count()})
-    try:
-        _serve(control, parent, confinement, frozenset(config["require"]))
-    finally:
-        with suppress(OSError):
-            Path(os.environ["TMPDIR"]).rmdir()
+        self.threads = thread_count()
+        if self.threads != 1:
+            raise RuntimeError("the imports started a thread, which would stay outside the walls")
+        self._parent = _watch(settings["parent"])
+        gc.freeze()  # so that collecting in a child does not copy every page
 
+    def serve(self, control: socket.socket) -> None:
+        """Fork and reap until the parent is gone."""
+        running = NO_CHILD
+        try:
+            while (order := self._next(control)) is not None:
+                if order:
+                    running = _fork(order, self._confinement, self._require)
+                else:
+                    control.sendall(REAPED.pack(*_reap(running)))
+                    running = NO_CHILD
+        finally:
+            _reap(running)
+            with suppress(OSError):
+                Path(os.environ["TMPDIR"]).rmdir()
 
-def _serve(
-    control: socket.socket, parent: int | None, confinement: Confinement, require: frozenset[str]
-) -> None:
-    running = NO_CHILD
-    poll = select.poll()
-    poll.register(control, select.POLLIN)
-    if parent is not None:
-        poll.register(parent, select.POLLIN)
-    while True:
-        events = {descriptor for descriptor, _ in poll.poll()}
-        if parent is not None and parent in events:
-            break
+    def _next(self, control: socket.socket) -> list[int] | None:
+        """Wait for an order: two descriptors to fork with, none to reap, None when the parent is gone."""
+        poll = select.poll()
+        poll.register(control, select.POLLIN)
+        if self._parent is not None:
+            poll.register(self._parent, select.POLLIN)
+        if self._parent in {descriptor for descriptor, _ in poll.poll()}:
+            return None
         order, descriptors, _, _ = socket.recv_fds(control, 1, 2)
-        if order == FORK and running == NO_CHILD and len(descriptors) == 2:
-            running = _fork(descriptors, confinement, require)
-        elif order == REAP:
-            control.sendall(REAPED.pack(*_reap(running)))
-            running = NO_CHILD
-        else:
-            break
-    if running != NO_CHILD:
-        _reap(running)
+        if order == REAP:
+            return []
+        return descriptors if order == FORK and len(descriptors) == 2 else None
 
 
 def _fork(descriptors: list[int], confinement: Confinement, require: frozenset[str]) -> int:
@@ -158,17 +156,3 @@ def _load_everything() -> None:
         scanner(OfficeArchive(archive.getvalue()), Concealed())
     PdfScan(_SMALLEST_PDF, Concealed())
     extract.kreuzberg_config()
-
-
-def _refuse_threads() -> None:
-    if thread_count() != 1:
-        raise RuntimeError("the imports started a thread, which would stay outside the walls")
-
-
-def _say(control: socket.socket, message: dict[str, object]) -> None:
-    body = json.dumps(message).encode()
-    control.sendall(READY.pack(len(body)) + body)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from secure_rag.model.findings import Finding, Verdict
 from secure_rag.model.labels import Trust
 from secure_rag.ports import DocumentDetector, IncomingDocument
-from secure_rag_ingestion.parsing.document import HiddenText, ParsedDocument
+from secure_rag_ingestion.parsing.document import HiddenKind, HiddenText, ParsedDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,12 @@ def quarantines(findings: Sequence[Finding]) -> bool:
 
 
 def _report(hidden: HiddenText) -> Finding:
+    # The text layer of a scanned page repeats what the picture shows: worth a note, not a quarantine.
+    characters = 0 if hidden.kind is HiddenKind.OCR_LAYER else max(1, len(hidden.excerpt))
     return Finding(
         detector="parser",
         verdict=Verdict.ANNOTATE,
-        score=float(max(1, len(hidden.excerpt))),
+        score=float(characters),
         threshold=0.0,
         evidence=hidden.excerpt,
         rule=f"{hidden.kind.value} at {hidden.place}, sha256 {hidden.sha256}",

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from secure_rag.database.documents import Permission
-from secure_rag.database.interning import intern_class, intern_principal
+from secure_rag.database.interning import intern_class, intern_principals
 from secure_rag.errors import PolicyError
 from secure_rag.model import ids
-from secure_rag.model.ids import Compartment, LabelId, Micros, TenantKey
+from secure_rag.model.ids import Compartment, LabelId, Micros, PrincipalId, PrincipalKey
 from secure_rag.model.labels import Taxonomy
 from secure_rag.model.locks import AclClass, Lock, canonical_locks
 from secure_rag.model.permissions import (
@@ -89,7 +89,9 @@ class Tagger:
             PolicyError: a limit is exceeded; the document must not keep what it had.
         """
         tenant = self._source.tenant
-        locks = [_lock(connection, tenant, lock) for lock in tag.locks]
+        names = {name for lock in tag.locks for name in (*(x for x, _ in lock.allow), *lock.deny)}
+        keys = intern_principals(connection, tenant, names)
+        locks = [_lock(keys, lock) for lock in tag.locks]
         cls = AclClass(
             tenant=tenant,
             locks=canonical_locks(locks),
@@ -112,10 +114,10 @@ class Tagger:
         return self._taxonomy.highest(found), unknown
 
 
-def _lock(connection: sa.Connection, tenant: TenantKey, lock: MappedLock) -> Lock:
+def _lock(keys: Mapping[PrincipalId, PrincipalKey], lock: MappedLock) -> Lock:
     return Lock.of(
-        [(intern_principal(connection, tenant, name), expires) for name, expires in lock.allow],
-        [intern_principal(connection, tenant, name) for name in lock.deny],
+        [(keys[name], expires) for name, expires in lock.allow],
+        [keys[name] for name in lock.deny],
         unresolved_deny=lock.unresolved_deny,
     )
 

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,8 +111,10 @@ def test_answers_stay_whole_while_a_merge_runs(company: Company, monkeypatch: py
             company.add(5)
             seq = company.builder.seq()
             least, sizes = before + 10 * (round_ - 1), set[int]()
+            until = time.monotonic() + PATIENCE_S
             while not store.wait_for(seq, timeout=0):
                 sizes.add(len(company.found(store)))
+                assert time.monotonic() < until
             assert sizes <= {least, least + 10}
             assert len(company.found(store)) == least + 10
         with contextlib.closing(company.open()) as fresh:

@@ -101,3 +101,30 @@ def test_a_thread_in_the_template_process_is_refused() -> None:
     with pytest.raises(ParseFailure, match="thread") as caught, Threaded():
         pass
     assert caught.value.reason is ParseReason.SANDBOX_UNAVAILABLE
+
+
+class _Started(SandboxedParser):
+    """Runs something in the template process before anything else is there."""
+
+    def __init__(self, first: str) -> None:
+        super().__init__()
+        self._first = first
+
+    def _program(self) -> str:
+        return self._first + super()._program()
+
+
+@control("parsing:walls-required")
+def test_without_the_seccomp_library_the_network_namespace_stands_in() -> None:
+    without = "import ctypes.util; real = ctypes.util.find_library; "
+    without += "ctypes.util.find_library = lambda name: None if name == 'seccomp' else real(name); "
+    with _Started(without) as parser:
+        assert [layer.name for layer in parser.layers if not layer.holds] == ["seccomp"]
+        assert parser.parse("a.txt", b"parsed").text == "parsed"
+
+
+def test_a_missing_library_is_named() -> None:
+    gone = "import sys; sys.modules['kreuzberg'] = None; "
+    with pytest.raises(ParseFailure, match="kreuzberg") as caught, _Started(gone):
+        pass
+    assert caught.value.reason is ParseReason.SANDBOX_UNAVAILABLE

@@ -108,7 +108,10 @@ HIGHER = LABELS.replace("compartments:", f"  - {{id: {GUIDS[3]}, name: Top, prio
         (SWAPPED, "the order of existing labels changes: Public < Secret < Internal"),
         (LABELS.replace("default: Secret", "default: Internal"), "the default label becomes 'Internal'"),
         (HIGHER, "content without a label would count as 'Secret', which is not the highest"),
-        (LABELS.replace("threshold: Internal", "threshold: Secret"), "external content may be mixed with content labelled Internal"),
+        (
+            LABELS.replace("threshold: Internal", "threshold: Secret"),
+            "external content may be mixed with content labelled Internal",
+        ),
         (RENAMED.replace("default: Secret", "default: Public"), "the name 'Public' moves to another label"),
     ],
 )

@@ -71,6 +71,7 @@ class PptxScan:
             raise RefusedError(ParseReason.CORRUPT, "a presentation without its main part")
         self.titles: list[str] = []
         self._archive = archive
+        self._parsed: dict[str, Element | None] = {}
         self._concealed = concealed
         size = root.find(P + "sldSz")
         cx, cy = (number(None if size is None else size.get(axis)) for axis in ("cx", "cy"))
@@ -86,14 +87,20 @@ class PptxScan:
     def _slide(self, place: str, part: str, root: Element, size: Box) -> _Slide:
         layout_part = related(self._archive, part, "slideLayout") or ""
         master_part = related(self._archive, layout_part, "slideMaster") or ""
-        layout, master = self._archive.xml(layout_part), self._archive.xml(master_part)
-        theme = Theme(self._archive.xml(related(self._archive, master_part, "theme") or ""))
+        layout, master = self._shared(layout_part), self._shared(master_part)
+        theme = Theme(self._shared(related(self._archive, master_part, "theme") or ""))
         for source, path in ((master, f"{P}clrMap"), (layout, _OVERRIDE), (root, _OVERRIDE)):
             mapping = None if source is None else source.find(path)
             if mapping is not None:
                 theme = theme.with_roles(dict(mapping.attrib))
         hidden = root.get("show") in ("0", "false")
         return _Slide(place, root, (layout, master), theme, size, hidden)
+
+    def _shared(self, part: str) -> Element | None:
+        """A part that many slides refer to, parsed once."""
+        if part not in self._parsed:
+            self._parsed[part] = self._archive.xml(part)
+        return self._parsed[part]
 
     def _scan(self, slide: _Slide) -> None:
         background = slide.background()
