@@ -1,10 +1,10 @@
-"""Runs of one installation: finds manifests, loads the mapping, holds the source's lock, executes the run."""
+"""Runs of one installation: finds manifests, holds the source's lock, loads the mapping, executes the run."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,35 +17,39 @@ from secure_rag.errors import ConfigError, UnavailableError
 from secure_rag_acl.mappings import load_mapping
 from secure_rag_ingestion.pipeline import Run, RunReport
 from secure_rag_ingestion.runs import RunItem
-from secure_rag_ingestion.sources import load_manifest, register_source
+from secure_rag_ingestion.sources import SourceManifest, load_manifest, register_source
 
 if TYPE_CHECKING:
     from secure_rag_api.wiring import Installation
+
+MANIFEST = "source.yaml"
 
 
 def find_manifests(opened: Installation, given: Sequence[Path]) -> list[Path]:
     """Manifests to run: those given, those below folders given, or all that are registered.
 
     Raises:
-        ConfigError: a path does not exist, or nothing was found.
+        ConfigError: a path does not exist, nothing was found, or a manifest lies among the documents of a source.
     """
+    registered = _registered(opened)
     if not given:
-        with opened.reader.connect() as connection:
-            found = connection.execute(sa.select(t.source.c.manifest).order_by(t.source.c.id)).scalars().all()
-        if not found:
-            raise ConfigError("no source is registered yet: name a source.yaml")
-        return [Path(x) for x in found]
+        if not registered:
+            raise ConfigError(f"no source is registered yet: name a {MANIFEST}")
+        return registered
     manifests: list[Path] = []
     for path in given:
         if path.is_dir():
-            manifests += sorted(path.rglob("source.yaml"))
+            manifests += sorted(path.rglob(MANIFEST))
         elif path.is_file():
             manifests.append(path)
         else:
             raise ConfigError(f"{path}: no such file or folder")
     if not manifests:
-        raise ConfigError(f"no source.yaml below {', '.join(str(x) for x in given)}")
-    return manifests
+        raise ConfigError(f"no {MANIFEST} below {', '.join(str(x) for x in given)}")
+    roots = _roots(manifests) | _roots(x for x in registered if x.exists())
+    for path in manifests:
+        _refuse_below(roots, path, "a manifest")
+    return list(dict.fromkeys(manifests))
 
 
 def ingest_source(
@@ -55,14 +59,23 @@ def ingest_source(
 
     Raises:
         ConfigError: the manifest or the mapping is wrong, or the tenant is unknown.
-        UnavailableError: another run of this source is going on.
+        UnavailableError: another run of this source is going on, or a database cannot be written.
+        IngestionError: the source cannot be opened.
+        StoreError: the index of the tenant was made by another embedding engine.
     """
-    manifest = load_manifest(manifest_path)
-    mapper = load_mapping(
-        manifest.mapping, manifest.id, authoritative_sidecars=manifest.sidecars == "authoritative"
-    )
     tools = opened.ingest_tools
-    with _locked(opened.home.locks / f"{manifest.tenant}.{manifest.id}.lock", manifest.id):
+    named = load_manifest(manifest_path)
+    with _locked(opened.home.locks / f"{named.tenant}.{named.id}.lock", named.id):
+        # Under the lock and after the clock: a run that waited must not bring back an older mapping as the newest.
+        started_at = opened.clock.now()
+        manifest = load_manifest(manifest_path)
+        if (manifest.tenant, manifest.id) != (named.tenant, named.id):
+            raise UnavailableError(f"{manifest_path}: changed while it was read")
+        _refuse_below({manifest.root: manifest.id}, manifest_path, "its manifest")
+        _refuse_below({manifest.root: manifest.id}, manifest.mapping, "its mapping")
+        _refuse_below({manifest.root: manifest.id}, opened.home.root, "the home")
+        authoritative = manifest.sidecars == "authoritative"
+        mapper = load_mapping(manifest.mapping, manifest.id, authoritative_sidecars=authoritative)
         with opened.views.open() as view:
             tenant = view.tenant_key(manifest.tenant)
             if tenant is None:
@@ -72,11 +85,31 @@ def ingest_source(
             taxonomy = view.taxonomy(tenant)
         with write(opened.engine) as connection:
             source = register_source(connection, tenant, taxonomy, manifest, manifest_path)
-        return Run(tools, source, taxonomy, mapper, actor, on_item).execute()
+        return Run(tools, source, taxonomy, mapper, actor, started_at, on_item).execute()
+
+
+def _registered(opened: Installation) -> list[Path]:
+    with opened.reader.connect() as connection:
+        found = connection.execute(sa.select(t.source.c.manifest).order_by(t.source.c.id)).scalars().all()
+    return [Path(x) for x in found]
+
+
+def _roots(manifests: Iterable[Path]) -> dict[Path, str]:
+    loaded: list[SourceManifest] = [load_manifest(x) for x in manifests]
+    return {x.root: x.id for x in loaded}
+
+
+def _refuse_below(roots: dict[Path, str], path: Path, what: str) -> None:
+    """Whoever can write documents must not thereby decide who reads them, or claim to be another source."""
+    for root, source in roots.items():
+        if path.resolve().is_relative_to(root):
+            raise ConfigError(
+                f"{path}: {what} must not lie among the documents of source {source!r} ({root})"
+            )
 
 
 @contextmanager
-def _locked(path: Path, source: str) -> Iterator[None]:
+def _locked(path: Path, source: str) -> Generator[None]:
     """One run per source at a time. The lock ends with its process, however that ends."""
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:

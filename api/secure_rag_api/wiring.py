@@ -42,8 +42,9 @@ from secure_rag_acl.explain import explain_row
 from secure_rag_api.clock import SystemClock
 from secure_rag_ingestion.chunking.chunker import Chunker, TokenCounter
 from secure_rag_ingestion.parsing.sandbox import SandboxedParser, SandboxLimits, default_requirements
-from secure_rag_ingestion.pipeline import RESERVED_TOKENS, Tools
+from secure_rag_ingestion.preparing import RESERVED_TOKENS
 from secure_rag_ingestion.scanning.scanner import Scanner
+from secure_rag_ingestion.tools import Tools
 
 if TYPE_CHECKING:
     from secure_rag.stores.qdrant import QdrantStore

@@ -27,17 +27,29 @@ class Change:
     reason: ReasonCode
 
 
-def decide(
-    stored: StoredDocument | None, content_sha256: str, permission_digest: bytes, pipeline_id: str
-) -> Change:
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What decides the work for one item, as the source has it now."""
+
+    content_sha256: str
+    permission_digest: bytes
+    contributor: str
+    pipeline_id: str
+
+
+def decide(stored: StoredDocument | None, seen: Seen) -> Change:
     """Compare an item with what is stored of it."""
     if stored is None:
         return Change(Work.CONTENT, ReasonCode.NEW)
-    if stored.content_sha256 != content_sha256:
-        return Change(Work.CONTENT, ReasonCode.CONTENT_CHANGED if stored.version else ReasonCode.NEW)
-    if stored.pipeline_id != pipeline_id:
+    if stored.content_sha256 != seen.content_sha256:
+        return Change(Work.CONTENT, ReasonCode.CONTENT_CHANGED)
+    if stored.pipeline_id != seen.pipeline_id:
         return Change(Work.CONTENT, ReasonCode.PIPELINE_CHANGED)
-    if stored.permission_digest != permission_digest or stored.state is DocumentState.WITHHELD:
-        # A withheld document whose content is known only lacked confirmed permissions.
+    if stored.permission_digest != seen.permission_digest:
         return Change(Work.PERMISSIONS, ReasonCode.PERMISSIONS_CHANGED)
+    if stored.state is DocumentState.WITHHELD:
+        # A withheld document whose content is known only lacked confirmed permissions.
+        return Change(Work.PERMISSIONS, ReasonCode.CONFIRMED)
+    if stored.contributor != seen.contributor:
+        return Change(Work.PERMISSIONS, ReasonCode.CONTRIBUTOR_CHANGED)
     return Change(Work.NOTHING, ReasonCode.SAME)

@@ -1,11 +1,12 @@
 """THE ingest flow. `Run.execute` is one run of one source; `Run._document` is the list of steps of one item.
 
 Invariants
-- Content is read first, then its permissions; a file that changed in between is read again or fails.
+- Content is read first, then its permissions; what changed in between is read again or fails.
 - One transaction per document holds content, class, chunks, vectors, findings and run item: a killed process leaves
   whole documents, and the next run goes on from them.
 - Whatever fails withholds its document: stale permissions or stale text are never kept in view.
 - Only a complete listing deletes, and only a complete listing confirms the permissions of the source.
+- The beginning is in the audit log before anything changes, the end before the source counts as confirmed.
 """
 
 from __future__ import annotations
@@ -13,36 +14,29 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
-import numpy as np
-import sqlalchemy as sa
 import structlog
 
 from secure_rag.database import documents as db
-from secure_rag.database.documents import NewChunk, NewContent, PublicIds, StoredDocument
+from secure_rag.database.documents import StoredDocument
 from secure_rag.database.engine import write
-from secure_rag.database.tables import DocumentState
-from secure_rag.detection import ContributorBurst
-from secure_rag.errors import ConfigError, PolicyError, SecureRagError, UnavailableError
-from secure_rag.model.ids import DocumentKey
+from secure_rag.database.erasure import erase
+from secure_rag.errors import ConfigError, IngestionError, SecureRagError, StoreError, UnavailableError
+from secure_rag.model.ids import Micros
 from secure_rag.model.labels import Taxonomy
-from secure_rag.ports import AuditSink, Clock, Embedder, PermissionMapper
-from secure_rag_ingestion.changes import Change, Work, decide
-from secure_rag_ingestion.chunking.chunker import Chunker
-from secure_rag_ingestion.connectors.filesystem import (
-    SIDECAR_SUFFIX,
-    Fetched,
-    FilesystemConnector,
-    ItemFailedError,
-    Listed,
-)
+from secure_rag.ports import PermissionMapper
+from secure_rag_ingestion.changes import Seen, Work, decide
+from secure_rag_ingestion.connectors.filesystem import SIDECAR_SUFFIX, Fetched, FilesystemConnector, Listed
 from secure_rag_ingestion.contributors import Contributors
-from secure_rag_ingestion.deletions import erase, remove_missing
-from secure_rag_ingestion.outcomes import permission_outcome
-from secure_rag_ingestion.parsing.model import ParseFailure
-from secure_rag_ingestion.parsing.sandbox import SandboxedParser
+from secure_rag_ingestion.deletions import remove_missing
+from secure_rag_ingestion.failures import ItemFailedError, reason_of
+from secure_rag_ingestion.lane import Step, WriteLane
+from secure_rag_ingestion.preparing import RESERVED_TOKENS, Times, prepare
 from secure_rag_ingestion.runs import (
     Outcome,
     ReasonCode,
@@ -51,37 +45,16 @@ from secure_rag_ingestion.runs import (
     RunStatus,
     begin_run,
     end_run,
-    record_items,
 )
-from secure_rag_ingestion.scanning.burst import mean_vector, recent_vectors
-from secure_rag_ingestion.scanning.scanner import Scanner, quarantines
 from secure_rag_ingestion.sources import RegisteredSource, confirm
-from secure_rag_ingestion.state import is_released, settled_state
 from secure_rag_ingestion.tagging.tagger import Tag, Tagger
+from secure_rag_ingestion.tools import Tools
+from secure_rag_ingestion.writing import Writer
+
+__all__ = ["RESERVED_TOKENS", "Run", "RunReport", "Tools"]
 
 _log = structlog.get_logger(__name__)
-_FLUSH = 200
-_INTERNAL = "internal_error"
-RESERVED_TOKENS = 32
-"""Tokens that chunks leave free for the title and headings they are embedded with."""
-_PREFIX_CHARACTERS = 120
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What every run uses. `pipeline_id` changes whenever parsing, chunking, scanning or embedding does."""
-
-    engine: sa.Engine
-    ids: PublicIds
-    parser: SandboxedParser
-    chunker: Chunker
-    embedder: Embedder
-    scanner: Scanner
-    burst: ContributorBurst
-    audit: AuditSink
-    clock: Clock
-    pipeline_id: str
-    max_bytes: int
+_FLUSH: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +73,17 @@ class RunReport:
 
 
 class Run:
-    """One run of one source. Not reusable."""
+    """One run of one source. Not reusable.
+
+    Args:
+        tools: what every run uses.
+        source: whose documents these are.
+        taxonomy: labels of its tenant.
+        mapper: what the data owner's files say about each item.
+        actor: who started the run.
+        started_at: an instant before the mapping was read; permissions count as confirmed then.
+        on_item: called with every item once it is on record, and with how many there are.
+    """
 
     def __init__(
         self,
@@ -109,6 +92,7 @@ class Run:
         taxonomy: Taxonomy,
         mapper: PermissionMapper,
         actor: str,
+        started_at: Micros,
         on_item: Callable[[RunItem, int], None],
     ) -> None:
         self._tools = tools
@@ -117,285 +101,219 @@ class Run:
         self._tagger = Tagger(source, taxonomy)
         self._contributors = Contributors(source.manifest)
         self._actor = actor
+        self._started_at = started_at
         self._on_item = on_item
         self._items: list[RunItem] = []
-        self._buffer: list[RunItem] = []
+        self._waiting: list[RunItem] = []
         self._total = 0
 
     def execute(self) -> RunReport:
         """Bring the index in line with the source.
 
         Raises:
-            UnavailableError: the database could not be written; what was committed stays.
+            UnavailableError: the database or the audit log could not be written; what was committed stays.
+            StoreError: the index of the tenant was made by another embedding engine.
             IngestionError: the source cannot be opened.
         """
         started = time.perf_counter_ns()
-        tools, now = self._tools, self._tools.clock.now()
-        with write(tools.engine) as connection:
-            db.claim_embedding_space(
-                connection, self._source.tenant, tools.embedder.engine_id, tools.embedder.dimensions
-            )
-            run = begin_run(connection, self._source.tenant, self._source.key, self._actor, now)
-            stored = db.stored_documents(connection, self._source.key)
+        run, stored, refusal = self._begin()
         try:
+            if refusal is not None:
+                raise refusal  # noqa: TRY301 -- ends like every other failure, on record
+            self._audit("ingest_started", f"{run.public_id}-started", {"run": run.public_id})
             status, detail = self._walk(run, stored)
+            return self._finish(run, status, detail, started)
         except SecureRagError as error:
-            self._end(run, RunStatus.FAILED, str(error), started)
+            self._abandon(run, RunStatus.FAILED, str(error))
             raise
-        return self._end(run, status, detail, started)
-
-    def _walk(self, run: RunHandle, stored: dict[str, StoredDocument]) -> tuple[RunStatus, str]:
-        tools, manifest = self._tools, self._source.manifest
-        with FilesystemConnector(manifest.root, tools.max_bytes) as connector:
-            listing = list(connector.list())
-            self._total = len(listing)
-            for listed in listing:
-                self._handle(run, connector, listed, stored.get(listed.native_id))
-            self._flush(run)
-            if not connector.complete:
-                return RunStatus.PARTIAL, "a folder could not be read: nothing was deleted or confirmed"
-        seen = {listed.native_id for listed in listing if not listed.skip}
-        gone = [document for name, document in sorted(stored.items()) if name not in seen]
-        deleted = remove_missing(tools.engine, run, gone, tools.clock.now())
-        for item in deleted:
-            self._report(item)
-        with write(tools.engine) as connection:
-            confirm(connection, self._source.key, run.started_at)
-        erased = erase(tools.engine, deleted, tools.clock.now())
-        return RunStatus.COMPLETED, "" if erased else "deleted text is still in the log of a reading process"
-
-    def _handle(
-        self, run: RunHandle, connector: FilesystemConnector, listed: Listed, stored: StoredDocument | None
-    ) -> None:
-        started = time.perf_counter_ns()
-        try:
-            item = self._document(run, connector, listed, stored)
-        except ItemFailedError as error:
-            item = self._failed(run, listed, stored, error.reason.value, error.detail)
-        except ParseFailure as error:
-            item = self._failed(run, listed, stored, error.reason.value, error.detail)
-        except UnavailableError:
+        except Exception as error:
+            self._abandon(run, RunStatus.FAILED, f"internal error: {type(error).__name__}")
+            raise IngestionError(
+                f"the run was stopped by an internal error: {type(error).__name__}"
+            ) from error
+        except BaseException:
+            self._abandon(run, RunStatus.INTERRUPTED, "the run was stopped")
             raise
-        except ConfigError as error:
-            item = self._failed(run, listed, stored, ReasonCode.BAD_SIDECAR.value, str(error))
-        except PolicyError as error:
-            item = self._failed(run, listed, stored, ReasonCode.BAD_PERMISSIONS.value, str(error))
-        except Exception as error:  # noqa: BLE001 -- one document must not stop the run: it is withheld and reported
-            _log.error("document_failed", run=run.public_id, error=type(error).__name__)
-            item = self._failed(run, listed, stored, _INTERNAL, type(error).__name__)
-        if item is not None:
-            self._report(replace(item, total_us=(time.perf_counter_ns() - started) // 1000))
 
-    def _document(
-        self, run: RunHandle, connector: FilesystemConnector, listed: Listed, stored: StoredDocument | None
-    ) -> RunItem | None:
-        """One item: read, tag, compare, and do only the work that its change needs."""
-        if listed.problem is not None:
-            if listed.skip:
-                self._later(run, RunItem(listed.native_id, Outcome.SKIPPED, listed.problem.value))
-                return None
-            raise ItemFailedError(listed.problem, "cannot be a document")
-        fetched = connector.fetch(listed.native_id)
-        sidecar_name = None if fetched.sidecar is None else listed.native_id + SIDECAR_SUFFIX
-        tag = self._tagger.tag(self._mapper.map(listed.native_id, fetched.sidecar, sidecar_name))
-        sha256 = hashlib.sha256(fetched.content).hexdigest()
-        change = decide(stored, sha256, tag.digest, self._tools.pipeline_id)
-        if change.work is Work.NOTHING and stored is not None:
-            item = RunItem(
-                listed.native_id,
-                Outcome.UNCHANGED,
-                change.reason.value,
-                document=stored.key,
-                version=stored.version,
-                class_before=stored.class_key,
-                class_after=stored.class_key,
-            )
-            self._later(run, item)
-            return None
-        if change.work is Work.PERMISSIONS and stored is not None:
-            return self._repoint(run, stored, tag, change)
-        return self._ingest(run, listed, fetched, sha256, tag, change, stored)
+    # ---- beginning and end
 
-    def _repoint(self, run: RunHandle, stored: StoredDocument, tag: Tag, change: Change) -> RunItem:
-        now = self._tools.clock.now()
+    def _begin(self) -> tuple[RunHandle, dict[str, StoredDocument], StoreError | None]:
+        source, embedder = self._source, self._tools.embedder
+        refusal: StoreError | None = None
         with write(self._tools.engine) as connection:
-            permission = self._tagger.permission(connection, tag, run.started_at)
-            db.put_permission(connection, stored.key, permission, now)
-            state = settled_state(connection, stored.key)
-            outcome = permission_outcome(connection, stored.class_key, permission.class_key)
-            if state is not stored.state:
-                db.set_state(connection, stored.key, state)
-                outcome = Outcome.PERMISSION_UPDATED
-            item = RunItem(
-                stored.native_id,
-                outcome,
-                ReasonCode.SAME.value if outcome is Outcome.UNCHANGED else change.reason.value,
-                detail=_tag_detail(tag),
-                document=stored.key,
-                version=stored.version,
-                class_before=stored.class_key,
-                class_after=permission.class_key,
-            )
-            record_items(connection, run, [item], now)
-        return item
+            run = begin_run(connection, source.tenant, source.key, self._actor, self._started_at)
+            stored = db.stored_documents(connection, source.key)
+            try:
+                db.claim_embedding_space(connection, source.tenant, embedder.engine_id, embedder.dimensions)
+            except StoreError as error:
+                refusal = error
+        return run, stored, refusal
 
-    def _ingest(
-        self,
-        run: RunHandle,
-        listed: Listed,
-        fetched: Fetched,
-        sha256: str,
-        tag: Tag,
-        change: Change,
-        stored: StoredDocument | None,
-    ) -> RunItem:
-        """Parse, scan, chunk and embed outside the transaction; then write everything at once."""
-        begun = time.perf_counter_ns()
-        parsed = self._tools.parser.parse(listed.native_id, fetched.content)
-        parsed_at = time.perf_counter_ns()
-        title = parsed.title or listed.native_id.rsplit("/", 1)[-1].rsplit(".", 1)[0]
-        findings = self._tools.scanner.scan(parsed, title, self._source.manifest.trust)
-        chunks = [
-            NewChunk(x.text, x.start, x.end, x.headings)
-            for x in self._tools.chunker.split(parsed.text, parsed.headings, parsed.mime)
-        ]
-        if not chunks:
-            raise ItemFailedError(ReasonCode.NO_CHUNKS, "no text that could be indexed")
-        embed_started = time.perf_counter_ns()
-        vectors = np.stack([self._tools.embedder.embed_document(_embedded(title, x)) for x in chunks])
-        embedded_at = time.perf_counter_ns()
-        content = NewContent(
-            title=title,
-            mime=parsed.mime,
-            contributor=self._contributors.of(listed.native_id),
-            content_sha256=sha256,
-            pipeline_id=self._tools.pipeline_id,
-            modified_at=fetched.modified_at,
-            chunks=chunks,
-            vectors=vectors,
-            findings=findings,
-        )
-        item = self._write(run, listed, content, tag, change, stored)
-        return replace(
-            item, parse_us=(parsed_at - begun) // 1000, embed_us=(embedded_at - embed_started) // 1000
-        )
-
-    def _write(
-        self,
-        run: RunHandle,
-        listed: Listed,
-        content: NewContent,
-        tag: Tag,
-        change: Change,
-        stored: StoredDocument | None,
-    ) -> RunItem:
-        tools, now = self._tools, self._tools.clock.now()
-        with write(tools.engine) as connection:
-            key = db.ensure_document(
-                connection, tools.ids, self._source.tenant, self._source.key, listed.native_id, now
-            )
-            permission = self._tagger.permission(connection, tag, run.started_at)
-            db.put_permission(connection, key, permission, now)
-            content = self._with_burst(connection, key, content)
-            held = quarantines(content.findings) and not is_released(connection, key, content.content_sha256)
-            state = DocumentState.QUARANTINED if held else DocumentState.LIVE
-            version = db.put_content(connection, tools.ids, key, content, state)
-            outcome = Outcome.ADDED if change.reason is ReasonCode.NEW else Outcome.CONTENT_UPDATED
-            item = RunItem(
-                listed.native_id,
-                Outcome.QUARANTINED if held else outcome,
-                ReasonCode.DETECTED.value if held else change.reason.value,
-                detail=_tag_detail(tag) or ", ".join(sorted({x.detector for x in content.findings})),
-                document=key,
-                version=version,
-                class_before=None if stored is None else stored.class_key,
-                class_after=permission.class_key,
-                chunks=len(content.chunks),
-            )
-            record_items(connection, run, [item], now)
-        return item
-
-    def _with_burst(self, connection: sa.Connection, key: DocumentKey, content: NewContent) -> NewContent:
-        """The burst rule looks at the contributor's other documents; it annotates only."""
-        earlier = recent_vectors(
-            connection,
-            self._source.key,
-            content.contributor,
-            key,
-            self._tools.burst.window - 1,
-            self._tools.embedder.dimensions,
-        )
-        found = self._tools.burst.inspect_vectors(np.vstack([earlier, mean_vector(content.vectors)[None, :]]))
-        return content if found is None else replace(content, findings=[*content.findings, found])
-
-    # ---- run items
-
-    def _failed(
-        self, run: RunHandle, listed: Listed, stored: StoredDocument | None, reason: str, detail: str
-    ) -> RunItem:
-        """Record the failure and withhold what was stored: neither old text nor old permissions stay in view."""
-        now = self._tools.clock.now()
-        item = RunItem(
-            listed.native_id,
-            Outcome.FAILED,
-            reason,
-            detail=detail,
-            document=None if stored is None else stored.key,
-            class_before=None if stored is None else stored.class_key,
-        )
-        with write(self._tools.engine) as connection:
-            if stored is not None and stored.state is not DocumentState.WITHHELD:
-                db.set_state(connection, stored.key, DocumentState.WITHHELD)
-            record_items(connection, run, [item], now)
-        return item
-
-    def _later(self, run: RunHandle, item: RunItem) -> None:
-        """Items that change nothing are written in groups, reported once they are written."""
-        self._buffer.append(item)
-        if len(self._buffer) >= _FLUSH:
-            self._flush(run)
-
-    def _flush(self, run: RunHandle) -> None:
-        if self._buffer:
-            with write(self._tools.engine) as connection:
-                record_items(connection, run, self._buffer, self._tools.clock.now())
-        for item in self._buffer:
-            self._report(item)
-        self._buffer.clear()
-
-    def _report(self, item: RunItem) -> None:
-        self._items.append(item)
-        self._on_item(item, self._total)
-
-    def _end(self, run: RunHandle, status: RunStatus, detail: str, started: int) -> RunReport:
-        outcomes = dict(sorted(Counter(item.outcome.value for item in self._items).items()))
+    def _finish(self, run: RunHandle, status: RunStatus, detail: str, started: int) -> RunReport:
+        if not erase(self._tools.engine, self._tools.clock.now()):
+            waiting = "the bytes of deleted content are not yet out of the database files: another process holds them"
+            detail = f"{detail}; {waiting}" if detail else waiting
         report = RunReport(
             run_id=run.public_id,
             source=self._source.manifest.id,
             status=status,
-            outcomes=outcomes,
+            outcomes=self._outcomes(),
             embedded=sum(item.chunks for item in self._items),
             detail=detail,
             elapsed_us=(time.perf_counter_ns() - started) // 1000,
             parse_us=sum(item.parse_us for item in self._items),
             embed_us=sum(item.embed_us for item in self._items),
         )
+        body = {"run": run.public_id, "status": status.value, "outcomes": report.outcomes}
+        self._audit("ingest_run", run.public_id, body)
         with write(self._tools.engine) as connection:
+            if status is RunStatus.COMPLETED:
+                confirm(connection, self._source.key, run.started_at)
             end_run(connection, run, status, detail, self._tools.clock.now())
-        body = {"source": report.source, "status": status.value, "outcomes": outcomes, "by": self._actor}
-        self._tools.audit.record(self._source.manifest.tenant, "ingest_run", run.public_id, body)
         return report
 
+    def _abandon(self, run: RunHandle, status: RunStatus, detail: str) -> None:
+        """Put on record that the run failed. What cannot be written now, the next run records as interrupted."""
+        detail = detail.encode("utf-8", "backslashreplace").decode("utf-8")
+        with suppress(UnavailableError), write(self._tools.engine) as connection:
+            end_run(connection, run, status, detail, self._tools.clock.now())
+        try:
+            body = {"run": run.public_id, "status": status.value, "outcomes": self._outcomes()}
+            self._audit("ingest_run", f"{run.public_id}-stopped", body)
+        except UnavailableError as error:
+            _log.error("run_end_not_audited", run=run.public_id, error=str(error))
 
-def _embedded(title: str, chunk: NewChunk) -> str:
-    """What is embedded: the passage with its title and headings, which are not part of the stored body.
+    def _audit(self, kind: str, event_id: str, body: Mapping[str, object]) -> None:
+        manifest = self._source.manifest
+        event = {"source": manifest.id, "by": self._actor, **body}
+        self._tools.audit.record(manifest.tenant, kind, event_id, event)
 
-    Both are cut: a document with a huge title would otherwise give all its passages the same vector.
-    """
-    return " > ".join([title, *chunk.headings])[:_PREFIX_CHARACTERS] + "\n" + chunk.text
+    def _outcomes(self) -> dict[str, int]:
+        return dict(sorted(Counter(item.outcome.value for item in self._items).items()))
+
+    # ---- all items
+
+    def _walk(self, run: RunHandle, stored: dict[str, StoredDocument]) -> tuple[RunStatus, str]:
+        tools, writer = self._tools, Writer(self._tools, self._tagger, run)
+        gone = dict(stored)
+        with FilesystemConnector(self._source.manifest.root, tools.max_bytes) as connector:
+            listing = list(connector.list())
+            missing = stored.keys() - {listed.native_id for listed in listing}
+            self._total = len(listing) + (len(missing) if connector.complete else 0)
+            with WriteLane(self._report) as lane:
+                for listed in listing:
+                    found = self._take(connector, writer, listed, stored.get(listed.native_id))
+                    if found is not None:
+                        gone.pop(listed.native_id, None)
+                        self._put(lane, writer, found)
+                self._flush(lane, writer)
+                lane.settle()
+        if not connector.complete:
+            return RunStatus.PARTIAL, "a folder could not be read: nothing was deleted or confirmed"
+        for item in remove_missing(tools.engine, run, gone.values(), tools.clock.now()):
+            self._report(item)
+        return RunStatus.COMPLETED, ""
+
+    def _take(
+        self, connector: FilesystemConnector, writer: Writer, listed: Listed, stored: StoredDocument | None
+    ) -> Step | RunItem | None:
+        """What there is to write for one entry; None for what is no document any more and will be deleted."""
+        times, name = Times.start(), listed.native_id
+        try:
+            if listed.problem is None:
+                return self._document(connector, writer, name, stored, times)
+            problem, detail = listed.problem, listed.detail
+        except ItemFailedError as error:
+            problem, detail = error.reason, error.detail
+        except UnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- one document must not stop the run: it is withheld and reported
+            reason, detail = reason_of(error, writer.run.public_id)
+            return lambda: [writer.withhold(name, stored, reason, detail, times)]
+        absent = listed.skip or problem is ReasonCode.VANISHED
+        if absent and stored is None:
+            return RunItem(name, Outcome.SKIPPED, problem.value, detail)
+        if absent and connector.complete:
+            return None
+        return lambda: [writer.withhold(name, stored, problem.value, detail, times)]
+
+    def _document(
+        self,
+        connector: FilesystemConnector,
+        writer: Writer,
+        name: str,
+        stored: StoredDocument | None,
+        times: Times,
+    ) -> Step | RunItem:
+        """One item: read, tag, compare, and do only the work that its change needs."""
+        tools = self._tools
+        fetched = connector.fetch(name)
+        tag = self._tag(name, fetched)
+        seen = Seen(
+            content_sha256=hashlib.sha256(fetched.content).hexdigest(),
+            permission_digest=tag.digest,
+            contributor=self._contributors.of(name),
+            pipeline_id=tools.pipeline_id,
+        )
+        change = decide(stored, seen)
+        if stored is not None and change.work is Work.NOTHING:
+            return _unchanged(stored, change.reason)
+        if stored is not None and change.work is Work.PERMISSIONS:
+            step = partial(writer.repoint, stored, tag, seen, change, times)
+        else:
+            content = prepare(tools, name, fetched, seen, self._source.manifest.trust, times)
+            step = partial(writer.put, name, content, tag, change, stored, times)
+        return partial(_or_withhold, writer, step, name, stored, times)
+
+    def _tag(self, name: str, fetched: Fetched) -> Tag:
+        sidecar_name = None if fetched.sidecar is None else name + SIDECAR_SUFFIX
+        try:
+            mapped = self._mapper.map(name, fetched.sidecar, sidecar_name)
+        except ConfigError as error:
+            raise ItemFailedError(ReasonCode.BAD_SIDECAR, str(error)) from error
+        return self._tagger.tag(mapped)
+
+    # ---- run items
+
+    def _put(self, lane: WriteLane, writer: Writer, found: Step | RunItem) -> None:
+        """Items that change nothing are written in groups; everything else in a transaction of its own."""
+        if not isinstance(found, RunItem):
+            lane.submit(found)
+            return
+        self._waiting.append(found)
+        if len(self._waiting) >= _FLUSH:
+            self._flush(lane, writer)
+
+    def _flush(self, lane: WriteLane, writer: Writer) -> None:
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            lane.submit(lambda: writer.record(waiting))
+
+    def _report(self, item: RunItem) -> None:
+        self._items.append(item)
+        self._on_item(item, self._total)
 
 
-def _tag_detail(tag: Tag) -> str:
-    notes = [f"unresolved: {', '.join(tag.unresolved)}"] if tag.unresolved else []
-    notes += [f"unknown label: {', '.join(tag.unknown_labels)}"] if tag.unknown_labels else []
-    return "; ".join(notes)
+def _or_withhold(
+    writer: Writer, step: Callable[[], RunItem], name: str, stored: StoredDocument | None, times: Times
+) -> Sequence[RunItem]:
+    """Write; a document that cannot be written as it is now must not stay as it was."""
+    try:
+        return [step()]
+    except UnavailableError:
+        raise
+    except Exception as error:  # noqa: BLE001 -- one document must not stop the run: it is withheld and reported
+        reason, detail = reason_of(error, writer.run.public_id)
+        return [writer.withhold(name, stored, reason, detail, times)]
+
+
+def _unchanged(stored: StoredDocument, reason: ReasonCode) -> RunItem:
+    return RunItem(
+        stored.native_id,
+        Outcome.UNCHANGED,
+        reason.value,
+        document=stored.key,
+        version=stored.version,
+        class_before=stored.class_key,
+        class_after=stored.class_key,
+    )

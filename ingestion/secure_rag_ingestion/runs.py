@@ -41,28 +41,33 @@ class Outcome(StrEnum):
 
 
 class ReasonCode(StrEnum):
-    """Why. Parse failures use the codes of `ParseReason`; both lists are in `ingestion/README.md`."""
+    """Why. Parse failures use the codes of `ParseReason`; both lists are closed, and in `ingestion/README.md`."""
 
     NEW = "new"
     CONTENT_CHANGED = "content_changed"
     PERMISSIONS_CHANGED = "permissions_changed"
     LABEL_CHANGED = "label_changed"
+    CONTRIBUTOR_CHANGED = "contributor_changed"
+    CONFIRMED = "confirmed"
     PIPELINE_CHANGED = "pipeline_changed"
     SAME = "same"
     GONE_AT_SOURCE = "gone_at_source"
     DETECTED = "detected"
     UNREADABLE = "unreadable"
+    VANISHED = "vanished"
     TOO_LARGE = "too_large"
     CHANGED_WHILE_READ = "changed_while_read"
     BAD_NAME = "bad_name"
     LINK = "link"
     NOT_A_FILE = "not_a_file"
+    TOO_DEEP = "too_deep"
     SIDECAR = "sidecar"
     ORPHAN_SIDECAR = "orphan_sidecar"
     BAD_SIDECAR = "bad_sidecar"
     BAD_PERMISSIONS = "bad_permissions"
     EMBEDDING_FAILED = "embedding_failed"
     NO_CHUNKS = "no_chunks"
+    INTERNAL_ERROR = "internal_error"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from secure_rag.database import tables as t
 from secure_rag.errors import ConfigError, PolicyError
+from secure_rag.globs import Glob
 from secure_rag.model import ids
-from secure_rag.model.ids import LabelId, Micros, PrincipalId, SourceKey, TenantKey
+from secure_rag.model.ids import LabelId, Micros, SourceKey, TenantKey
 from secure_rag.model.labels import Taxonomy, Trust
 
 _MAX_BYTES = 1 << 20
@@ -29,13 +31,25 @@ class ContributorRule(BaseModel):
     path: str
     principal: str
 
-    @field_validator("principal")
+    @field_validator("path")
     @classmethod
-    def _canonical(cls, value: str) -> str:
+    def _pattern(cls, value: str) -> str:
         try:
-            return ids.principal_id(value)
+            return Glob(value).pattern
         except PolicyError as error:
             raise ValueError(str(error)) from error
+
+    @field_validator("principal")
+    @classmethod
+    def _author(cls, value: str) -> str:
+        try:
+            principal = ids.principal_id(value)
+        except PolicyError as error:
+            raise ValueError(str(error)) from error
+        if principal == ids.EVERYONE or principal.startswith("group:"):
+            # Its members could release their own documents from quarantine: none of them would be the contributor.
+            raise ValueError("an author is one principal, not a group")
+        return principal
 
 
 class SourceManifest(BaseModel):
@@ -52,6 +66,13 @@ class SourceManifest(BaseModel):
     max_acl_age: str
     sidecars: Literal["add", "authoritative"] = "add"
     contributors: Annotated[tuple[ContributorRule, ...], Field(max_length=10_000)] = ()
+
+    @field_validator("root", "mapping")
+    @classmethod
+    def _path(cls, value: Path) -> Path:
+        if not str(value).isprintable():
+            raise ValueError("a path without control characters")
+        return value
 
     @field_validator("id", "tenant")
     @classmethod
@@ -75,6 +96,24 @@ class SourceManifest(BaseModel):
         return int(number) * _UNITS[unit] * 1_000_000
 
 
+class _ManifestLoader(yaml.SafeLoader):
+    """Refuses what PyYAML accepts without a word: aliases, and of two equal keys it would keep the last."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError("aliases are not supported")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set[str]()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.value in seen:
+                problem = f"the key {key.value!r} occurs twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 @dataclass(frozen=True, slots=True)
 class RegisteredSource:
     """A source in the control database."""
@@ -92,18 +131,22 @@ def load_manifest(path: Path) -> SourceManifest:
         ConfigError: missing, too large, no YAML, or a wrong value; names file and field.
     """
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            raw = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     if len(raw) > _MAX_BYTES:
         raise ConfigError(f"{path}: larger than {_MAX_BYTES} bytes")
     try:
-        manifest = SourceManifest.model_validate(yaml.safe_load(raw))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
+        manifest = SourceManifest.model_validate(_ManifestLoader(raw).get_single_data())
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError(f"{path}:{line}: not valid YAML: {error.problem or error.context}") from error
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise ConfigError(f"{path}: {'.'.join(str(x) for x in first['loc'])}: {first['msg']}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid YAML") from error
     folder = path.resolve().parent
     return manifest.model_copy(
         update={"root": (folder / manifest.root).resolve(), "mapping": (folder / manifest.mapping).resolve()}
@@ -116,7 +159,7 @@ def register_source(
     """Create the source or bring its row in line with its manifest.
 
     Raises:
-        ConfigError: the default label is unknown.
+        ConfigError: the default label is unknown, or another manifest claims the same source.
     """
     default = None
     if manifest.default_label is not None:
@@ -134,6 +177,8 @@ def register_source(
     row = connection.execute(
         sa.select(t.source).where(s.tenant_id == tenant, s.name == manifest.id)
     ).one_or_none()
+    if row is not None:
+        _refuse_second_manifest(row.manifest, path, manifest)
     if row is None:
         key = connection.execute(
             sa.insert(t.source).values(tenant_id=tenant, name=manifest.id, **values).returning(s.id)
@@ -145,12 +190,15 @@ def register_source(
     return RegisteredSource(tenant, SourceKey(key), manifest, default)
 
 
-@dataclass(frozen=True, slots=True)
-class Confirmed:
-    """When the permissions of a whole source were last confirmed."""
-
-    source: SourceKey
-    at: Micros
+def _refuse_second_manifest(registered: str, path: Path, manifest: SourceManifest) -> None:
+    """A source moves to another manifest only when the one that registered it no longer claims it."""
+    if registered == str(path.resolve()) or not Path(registered).exists():
+        return
+    other = load_manifest(Path(registered))
+    if (other.tenant, other.id) == (manifest.tenant, manifest.id):
+        raise ConfigError(
+            f"{path}: source {manifest.id!r} belongs to {registered}; remove that one first if the source moved"
+        )
 
 
 def confirm(connection: sa.Connection, source: SourceKey, at: Micros) -> None:
@@ -161,8 +209,3 @@ def confirm(connection: sa.Connection, source: SourceKey, at: Micros) -> None:
 def unknown_contributor(source: str) -> str:
     """The one contributor of everything in a source whose author the source did not authenticate."""
     return f"unknown:{source}"
-
-
-def known_contributor(principal: str) -> PrincipalId:
-    """A contributor that the source authenticated."""
-    return ids.principal_id(principal)

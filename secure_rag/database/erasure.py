@@ -65,9 +65,7 @@ def erase(engine: sa.Engine, now: Micros) -> bool:
     with write(engine) as connection:
         connection.execute(sa.update(t.counter).where(c.name == _MARK).values(value=c.value - marked))
         connection.execute(
-            sa.update(t.receipt)
-            .where(r.places == _places(None), r.id <= last)
-            .values(places=_places(now))
+            sa.update(t.receipt).where(r.places == _places(None), r.id <= last).values(places=_places(now))
         )
     return True
 

@@ -1,8 +1,8 @@
 """A folder as a source.
 
 Every path is opened component by component beneath the root without following links, so that neither a link nor
-a folder swapped during the run leads out of it. Content is read first, then the sidecar; a file that changed in
-between is read again, and held if it keeps changing.
+a folder swapped during the run leads out of it. Content is read first, then the sidecar, both in the same opened
+folder; if either, or what the path leads to, changed in between, both are read again, and held if that goes on.
 """
 
 from __future__ import annotations
@@ -11,30 +11,30 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from secure_rag.errors import IngestionError
-from secure_rag.model.ids import Micros
+from secure_rag.model.ids import NEVER, Micros
+from secure_rag_ingestion.connectors.names import SIDECAR_SUFFIX, Sidecars, is_identifier, shown
+from secure_rag_ingestion.failures import ItemFailedError
 from secure_rag_ingestion.runs import ReasonCode
 
-SIDECAR_SUFFIX: Final = ".acl.yaml"
+__all__ = ["MAX_DEPTH", "SIDECAR_SUFFIX", "Fetched", "FilesystemConnector", "ItemFailedError", "Listed"]
+
 MAX_SIDECAR: Final = 1 << 20
+MAX_DEPTH: Final = 64
+"""Folders deeper than this are no part of the source: nothing below them was ever ingested, so nothing is missing."""
 _READ_ATTEMPTS: Final = 3
 _BLOCK: Final = 1 << 20
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-
-
-class ItemFailedError(IngestionError):
-    """One item cannot be taken. `reason` is what the run item records."""
-
-    def __init__(self, reason: ReasonCode, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
+_Signature = tuple[int, ...]
+# Neither is ever equal to a signature, to the other, or to None, which is an absent file.
+_TORN: Final[_Signature] = (-1,)
+_UNREADABLE: Final[_Signature] = (-2,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class Listed:
     native_id: str
     problem: ReasonCode | None = None
     skip: bool = False
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,105 +78,87 @@ class FilesystemConnector:
     def list(self) -> Iterator[Listed]:
         """Every entry below the root, in name order. An unreadable folder makes the listing incomplete."""
         self.complete = False
-        unreadable: list[str] = []
-        yield from self._walk((), unreadable)
-        self.complete = not unreadable
+        complete = True
+        below: list[Iterator[tuple[str, ...] | Listed]] = [iter([()])]
+        while below:
+            entry = next(below[-1], None)
+            if entry is None:
+                below.pop()
+            elif isinstance(entry, Listed):
+                yield entry
+            elif len(entry) > MAX_DEPTH:
+                yield Listed(
+                    _folder_name(entry), ReasonCode.TOO_DEEP, detail=f"more than {MAX_DEPTH} folders"
+                )
+            else:
+                try:
+                    below.append(iter(self._entries(entry)))
+                except OSError as error:
+                    complete = False
+                    yield Listed(
+                        _folder_name(entry), ReasonCode.UNREADABLE, detail=f"folder: {error.strerror}"
+                    )
+        self.complete = complete
 
     def fetch(self, native_id: str) -> Fetched:
         """Read content, then permissions.
 
         Raises:
-            ItemFailedError: unreadable, too large, not a plain file, or changing all the time.
+            ItemFailedError: gone, unreadable, too large, not a plain file, or changing all the time.
         """
+        *folders, name = native_id.split("/")
         for _ in range(_READ_ATTEMPTS):
-            with self._open(native_id) as file:
+            with self._folder(tuple(folders)) as folder, _opened(folder, name) as file:
                 before = os.fstat(file)
-                content = self._read(file, before, self._max_bytes)
-                sidecar = self._sidecar(native_id)
-                after = os.fstat(file)
-            if _signature(before) == _signature(after) == self._signature_now(native_id):
-                return Fetched(content, sidecar, Micros(before.st_mtime_ns // 1000))
-        raise ItemFailedError(ReasonCode.CHANGED_WHILE_READ, "the file changed each time it was read")
+                content = _read(file, before, self._max_bytes)
+                sidecar, sidecar_signature = _sidecar(folder, name + SIDECAR_SUFFIX)
+                unchanged = _signature(os.fstat(file)) == _signature(before)
+            # By path once more, from the root: a renamed file, a new sidecar or another folder in its place shows here.
+            now = self._signatures(tuple(folders), name)
+            if unchanged and now == (_signature(before), sidecar_signature):
+                return Fetched(content, sidecar, _instant(before.st_mtime_ns))
+        raise ItemFailedError(
+            ReasonCode.CHANGED_WHILE_READ, "file or sidecar changed each time they were read"
+        )
 
     # ---- walking
 
-    def _walk(self, parts: tuple[str, ...], unreadable: list[str]) -> Iterator[Listed]:
-        try:
-            with self._open_folder(parts) as folder, os.scandir(folder) as entries:
-                found = sorted((entry.name, entry.is_dir(follow_symlinks=False), _kind(entry)) for entry in entries)
-        except OSError:
-            unreadable.append("/".join(parts))
-            yield Listed(_shown("/".join(parts)) or ".", ReasonCode.UNREADABLE)
-            return
-        names = {name for name, _, _ in found}
-        for name, is_folder, kind in found:
-            path = (*parts, name)
-            if is_folder:
-                yield from self._walk(path, unreadable)
-            else:
-                yield self._entry("/".join(path), kind, names)
+    def _entries(self, parts: tuple[str, ...]) -> Sequence[tuple[str, ...] | Listed]:
+        """What one folder holds: paths of folders, and everything else as listed. Nothing stays open."""
+        with self._opened_folder(parts) as folder, os.scandir(folder) as entries:
+            found = sorted(
+                (entry.name, entry.is_dir(follow_symlinks=False), _kind(entry)) for entry in entries
+            )
+        sidecars = Sidecars.among(name for name, _, _ in found)
+        return [
+            (*parts, name) if is_folder else _listed("/".join((*parts, name)), name, kind, sidecars)
+            for name, is_folder, kind in found
+        ]
 
-    @staticmethod
-    def _entry(native_id: str, kind: ReasonCode | None, names: set[str]) -> Listed:
-        if _shown(native_id) != native_id:
-            return Listed(_shown(native_id), ReasonCode.BAD_NAME)
-        if kind is not None:
-            return Listed(native_id, kind, skip=True)
-        if native_id.endswith(SIDECAR_SUFFIX):
-            guarded = native_id.rsplit("/", 1)[-1].removesuffix(SIDECAR_SUFFIX)
-            reason = ReasonCode.SIDECAR if guarded in names else ReasonCode.ORPHAN_SIDECAR
-            return Listed(native_id, reason, skip=True)
-        return Listed(native_id)
+    # ---- opening
 
-    # ---- reading
-
-    def _read(self, file: int, status: os.stat_result, limit: int) -> bytes:
-        if not stat.S_ISREG(status.st_mode):
-            raise ItemFailedError(ReasonCode.NOT_A_FILE, "not a plain file")
-        if status.st_size > limit:
-            raise ItemFailedError(ReasonCode.TOO_LARGE, f"{status.st_size} bytes; the limit is {limit}")
-        blocks: list[bytes] = []
-        left = limit + 1
-        try:
-            while left > 0 and (block := os.read(file, min(_BLOCK, left))):
-                blocks.append(block)
-                left -= len(block)
-        except OSError as error:
-            raise ItemFailedError(ReasonCode.UNREADABLE, error.strerror or "read error") from error
-        if left <= 0:
-            raise ItemFailedError(ReasonCode.TOO_LARGE, f"more than {limit} bytes")
-        return b"".join(blocks)
-
-    def _sidecar(self, native_id: str) -> bytes | None:
-        try:
-            with self._open(native_id + SIDECAR_SUFFIX) as file:
-                return self._read(file, os.fstat(file), MAX_SIDECAR)
-        except ItemFailedError as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                return None
-            # Its permissions exist and cannot be read: the document must not fall back to the mapping alone.
-            raise ItemFailedError(ReasonCode.BAD_SIDECAR, f"sidecar: {error.detail}") from error
-
-    def _signature_now(self, native_id: str) -> tuple[int, ...] | None:
-        with self._open(native_id) as file:
-            return _signature(os.fstat(file))
+    def _signatures(self, folders: tuple[str, ...], name: str) -> tuple[_Signature | None, _Signature | None]:
+        """What file and sidecar are now; None for what is not there."""
+        found: list[_Signature | None] = []
+        for wanted in (name, name + SIDECAR_SUFFIX):
+            try:
+                with self._folder(folders) as folder, _opened(folder, wanted) as file:
+                    found.append(_signature(os.fstat(file)))
+            except ItemFailedError as error:
+                found.append(None if error.reason is ReasonCode.VANISHED else _UNREADABLE)
+        return found[0], found[1]
 
     @contextlib.contextmanager
-    def _open(self, native_id: str) -> Iterator[int]:
-        *folders, name = native_id.split("/")
-        try:
-            with self._open_folder(tuple(folders)) as folder:
-                file = os.open(name, _FILE, dir_fd=folder)
-        except OSError as error:
-            reason = ReasonCode.LINK if error.errno in (errno.ELOOP, errno.EMLINK) else ReasonCode.UNREADABLE
-            raise ItemFailedError(reason, error.strerror or "cannot be opened") from error
-        try:
-            yield file
-        finally:
-            os.close(file)
+    def _folder(self, parts: tuple[str, ...]) -> Generator[int]:
+        with contextlib.ExitStack() as opened:
+            try:
+                folder = opened.enter_context(self._opened_folder(parts))
+            except OSError as error:
+                raise _failure(error) from error
+            yield folder
 
     @contextlib.contextmanager
-    def _open_folder(self, parts: tuple[str, ...]) -> Iterator[int]:
+    def _opened_folder(self, parts: tuple[str, ...]) -> Generator[int]:
         current = os.dup(self._descriptor)
         try:
             for part in parts:
@@ -187,19 +170,95 @@ class FilesystemConnector:
             os.close(current)
 
 
+def _folder_name(parts: tuple[str, ...]) -> str:
+    """A folder in reports; the slash at its end keeps it apart from every document."""
+    return shown("/".join(parts) or ".") + "/"
+
+
+def _listed(native_id: str, name: str, kind: ReasonCode | None, sidecars: Sidecars) -> Listed:
+    if not is_identifier(native_id):
+        return Listed(shown(native_id), ReasonCode.BAD_NAME, detail="control characters, or not UTF-8")
+    if kind is not None:
+        return Listed(native_id, kind, skip=True)
+    if name in sidecars.proper:
+        return Listed(native_id, ReasonCode.SIDECAR, skip=True)
+    if name in sidecars.stray:
+        return Listed(native_id, ReasonCode.ORPHAN_SIDECAR, skip=True)
+    meant = sidecars.meant_for(name)
+    if meant is not None:
+        # Whoever wrote it wanted to restrict this file: it must not be read as if nobody had.
+        return Listed(
+            native_id, ReasonCode.BAD_SIDECAR, detail=f"{shown(meant)} is not named {name}{SIDECAR_SUFFIX}"
+        )
+    return Listed(native_id)
+
+
+def _sidecar(folder: int, name: str) -> tuple[bytes | None, _Signature | None]:
+    try:
+        with _opened(folder, name) as file:
+            before = os.fstat(file)
+            content = _read(file, before, MAX_SIDECAR)
+            after = _signature(os.fstat(file))
+    except ItemFailedError as error:
+        if error.reason is ReasonCode.VANISHED:
+            return None, None
+        # Its permissions exist and cannot be read: the document must not fall back to the mapping alone.
+        raise ItemFailedError(ReasonCode.BAD_SIDECAR, f"sidecar: {error.detail}") from error
+    # Half of a sidecar can be a valid one that says less: what was written meanwhile matches nothing.
+    return content, after if after == _signature(before) else _TORN
+
+
+@contextlib.contextmanager
+def _opened(folder: int, name: str) -> Generator[int]:
+    try:
+        file = os.open(name, _FILE, dir_fd=folder)
+    except OSError as error:
+        raise _failure(error) from error
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def _failure(error: OSError) -> ItemFailedError:
+    reasons = {
+        errno.ENOENT: ReasonCode.VANISHED,
+        errno.ELOOP: ReasonCode.LINK,
+        errno.EMLINK: ReasonCode.LINK,
+        errno.ENXIO: ReasonCode.NOT_A_FILE,
+    }
+    reason = reasons.get(error.errno or 0, ReasonCode.UNREADABLE)
+    return ItemFailedError(reason, error.strerror or "cannot be opened")
+
+
+def _read(file: int, status: os.stat_result, limit: int) -> bytes:
+    if not stat.S_ISREG(status.st_mode):
+        raise ItemFailedError(ReasonCode.NOT_A_FILE, "not a plain file")
+    if status.st_size > limit:
+        raise ItemFailedError(ReasonCode.TOO_LARGE, f"{status.st_size} bytes; the limit is {limit}")
+    blocks: list[bytes] = []
+    left = limit + 1
+    try:
+        while left > 0 and (block := os.read(file, min(_BLOCK, left))):
+            blocks.append(block)
+            left -= len(block)
+    except OSError as error:
+        raise ItemFailedError(ReasonCode.UNREADABLE, error.strerror or "read error") from error
+    if left <= 0:
+        raise ItemFailedError(ReasonCode.TOO_LARGE, f"more than {limit} bytes")
+    return b"".join(blocks)
+
+
 def _kind(entry: os.DirEntry[str]) -> ReasonCode | None:
     if entry.is_symlink():
         return ReasonCode.LINK
     return None if entry.is_file(follow_symlinks=False) else ReasonCode.NOT_A_FILE
 
 
-def _signature(status: os.stat_result) -> tuple[int, ...]:
+def _signature(status: os.stat_result) -> _Signature:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _shown(text: str) -> str:
-    """The text if it is valid Unicode without control characters, else an escaped form for reports."""
-    clean = all(c.isprintable() and not "\ud800" <= c <= "\udfff" for c in text)
-    return text if clean else text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").encode(
-        "unicode_escape"
-    ).decode("ascii")
+def _instant(nanoseconds: int) -> Micros:
+    """A file may bear any time; the database holds 64 bits."""
+    return Micros(max(0, min(nanoseconds // 1000, NEVER - 1)))

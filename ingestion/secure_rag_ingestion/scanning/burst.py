@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
@@ -9,16 +11,24 @@ from numpy.typing import NDArray
 from secure_rag.database import tables as t
 from secure_rag.model.ids import DocumentKey, SourceKey
 
+_LARGEST: Final = 256
+"""Chunks. A longer document is no copy of one claim, and reading many of them would make every write slow."""
+
 
 def recent_vectors(
-    connection: sa.Connection, source: SourceKey, contributor: str, before: DocumentKey, window: int, dimensions: int
+    connection: sa.Connection,
+    source: SourceKey,
+    contributor: str,
+    before: DocumentKey,
+    window: int,
+    dimensions: int,
 ) -> NDArray[np.float32]:
     """Mean unit vectors of the contributor's documents that were registered last, oldest first; (n, dimensions)."""
     d, v = t.document.c, t.document_vectors.c
     rows = connection.execute(
         sa.select(v.vectors)
         .join(t.document, d.id == v.document_id)
-        .where(d.source_id == source, d.contributor == contributor, d.id < before)
+        .where(d.source_id == source, d.contributor == contributor, d.id < before, d.n_chunks <= _LARGEST)
         .order_by(d.id.desc())
         .limit(window)
     ).scalars()

@@ -71,7 +71,9 @@ class Tagger:
             # Names and places are no part of the class, but a change of them must reach the explanations.
             "entries": [[x.lock, x.effect, x.entry, x.place] for x in mapped.origins],
         }
-        digest = hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode("utf-8")).digest()
+        digest = hashlib.sha256(
+            json.dumps(body, sort_keys=True, separators=(",", ":")).encode("utf-8")
+        ).digest()
         return Tag(
             locks=mapped.locks,
             label=label,

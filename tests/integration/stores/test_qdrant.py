@@ -159,10 +159,9 @@ def test_a_database_that_went_back_is_compared_whole(company: Company) -> None:
     company.builder.delete(company.documents[:3])
     company.sync()
     with company.builder.transaction() as connection:
-        connection.execute(sa.delete(t.chunk))
-        connection.execute(sa.delete(t.document_vectors))
-        connection.execute(sa.delete(t.document_class))
-        connection.execute(sa.delete(t.document))
+        for table in reversed(t.meta.sorted_tables):
+            if table is t.document or "document_id" in table.c:
+                connection.execute(sa.delete(table))
     assert company.sync() == 0
     assert company.points() == {}
     assert company.store.lag(company.builder.engine) == 0
