@@ -46,7 +46,7 @@ class _ParsedOnceEnforcer(casbin.Enforcer):  # type: ignore[misc]  # casbin has 
     """Casbin's enforcer with the matcher parsed once and one evaluator per thread. Same semantics."""
 
     def __init__(self, policy: Policy) -> None:
-        model = Model()
+        model: Any = Model()
         model.load_model_from_text(policy.model)
         if model["e"]["e"].value != _DENY_OVERRIDES:
             raise PolicyError("the policy effect is not: some allow, and no deny")
@@ -62,7 +62,11 @@ class _ParsedOnceEnforcer(casbin.Enforcer):  # type: ignore[misc]  # casbin has 
         self._tree = ast.parse(matcher.strip(), mode="eval").body
         self._evaluators = threading.local()
 
-    def _get_expression(self, expr: str, functions: dict[str, object] | None = None) -> object:  # noqa: ARG002 -- the matcher is parsed already
+    def _get_expression(  # pyright: ignore[reportIncompatibleMethodOverride]  # casbin calls it on the instance
+        self,
+        expr: str,  # noqa: ARG002 -- the matcher is parsed already
+        functions: dict[str, object] | None = None,
+    ) -> Any:  # noqa: ANN401 -- casbin has no types
         evaluator = getattr(self._evaluators, "value", None)
         if evaluator is None:
             evaluator = SimpleEval("", dict(functions or {}))

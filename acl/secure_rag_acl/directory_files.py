@@ -126,7 +126,7 @@ class DirectoryFile(StrictModel):
 
     tenant: ShortName
     complete: bool
-    defaults: Annotated[Defaults, Field(default_factory=Defaults)]
+    defaults: Annotated[Defaults, Field(default_factory=lambda: Defaults(clearance={}))]
     users: list[UserEntry] | None = None
     groups: list[GroupEntry] | None = None
     applications: list[ApplicationEntry] | None = None

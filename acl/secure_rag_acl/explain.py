@@ -201,7 +201,10 @@ def _hop(
         checks += [
             ("source", cls.source in hop.sources),
             ("compartments", cls.compartments <= hop.compartments),
-            ("label", bool(hop.ceilings) and all(taxonomy.rank_of_clearance(x) >= demanded for x in hop.ceilings)),
+            (
+                "label",
+                bool(hop.ceilings) and all(taxonomy.rank_of_clearance(x) >= demanded for x in hop.ceilings),
+            ),
             ("deny", all(lock.deny.isdisjoint(hop.closure) for lock in cls.locks)),
         ]
     return HopExplanation(

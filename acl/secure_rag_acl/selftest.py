@@ -8,7 +8,16 @@ from typing import Final, Protocol
 
 from secure_rag.errors import PolicyError
 from secure_rag.model.decisions import Decision, Reason
-from secure_rag.model.ids import NEVER, ClassKey, Compartment, LabelId, Micros, PrincipalKey, SourceKey, TenantKey
+from secure_rag.model.ids import (
+    NEVER,
+    ClassKey,
+    Compartment,
+    LabelId,
+    Micros,
+    PrincipalKey,
+    SourceKey,
+    TenantKey,
+)
 from secure_rag.model.labels import Label, Taxonomy, Trust
 from secure_rag.model.locks import AclClass, Lock
 from secure_rag.model.subject import MAX_HOPS, Hop, Subject

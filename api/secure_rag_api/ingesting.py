@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from secure_rag.database import tables as t
 from secure_rag.database.engine import write
-from secure_rag.errors import ConfigError, UnavailableError
+from secure_rag.errors import ConfigError, SecureRagError, StoreError, UnavailableError
 from secure_rag_acl.mappings import load_mapping
 from secure_rag_ingestion.pipeline import Run, RunReport
 from secure_rag_ingestion.runs import RunItem
@@ -61,7 +61,8 @@ def ingest_source(
         ConfigError: the manifest or the mapping is wrong, or the tenant is unknown.
         UnavailableError: another run of this source is going on, or a database cannot be written.
         IngestionError: the source cannot be opened.
-        StoreError: the index of the tenant was made by another embedding engine.
+        StoreError: the index of the tenant was made by another embedding engine, or the run is done and a vector
+            store outside the database could not be brought in step.
     """
     tools = opened.ingest_tools
     named = load_manifest(manifest_path)
@@ -74,6 +75,8 @@ def ingest_source(
         _refuse_below({manifest.root: manifest.id}, manifest_path, "its manifest")
         _refuse_below({manifest.root: manifest.id}, manifest.mapping, "its mapping")
         _refuse_below({manifest.root: manifest.id}, opened.home.root, "the home")
+        if manifest.root.is_relative_to(opened.home.root):
+            raise ConfigError(f"{manifest_path}: root: the home with its keys is no place for documents")
         authoritative = manifest.sidecars == "authoritative"
         mapper = load_mapping(manifest.mapping, manifest.id, authoritative_sidecars=authoritative)
         with opened.views.open() as view:
@@ -85,7 +88,15 @@ def ingest_source(
             taxonomy = view.taxonomy(tenant)
         with write(opened.engine) as connection:
             source = register_source(connection, tenant, taxonomy, manifest, manifest_path)
-        return Run(tools, source, taxonomy, mapper, actor, started_at, on_item).execute()
+        try:
+            report = Run(tools, source, taxonomy, mapper, actor, started_at, on_item).execute()
+        except SecureRagError:
+            # A run that broke off has committed whole documents. Its own failure is what counts.
+            with suppress(StoreError):
+                opened.documents_changed()
+            raise
+    opened.documents_changed()
+    return report
 
 
 def _registered(opened: Installation) -> list[Path]:

@@ -9,6 +9,19 @@ from pathlib import Path
 from secure_rag.errors import ConfigError
 
 
+def make_private_folder(path: Path) -> None:
+    """Create a folder with mode 700, or give that mode to one that is there and ours.
+
+    Raises:
+        ConfigError: it cannot be created, is no folder or belongs to somebody else.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.chmod(0o700)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be a folder of yours alone: {error.strerror}") from error
+
+
 def write_private(path: Path, text: str) -> None:
     """Create a file with mode 600.
 
@@ -44,7 +57,7 @@ def read_secret(path: Path, max_bytes: int = 4_096) -> str:
 
 
 def open_to_others(root: Path) -> Iterator[Path]:
-    """What lies in a folder, itself included, and can be read, written or entered by others."""
+    """What lies in a folder, itself included, and can be read, written or entered by others; public keys may."""
     for path in (root, *sorted(root.rglob("*"))):
-        if not path.is_symlink() and path.exists() and path.stat().st_mode & 0o077:
+        if path.suffix != ".pub" and not path.is_symlink() and path.exists() and path.stat().st_mode & 0o077:
             yield path

@@ -18,10 +18,13 @@ def served_home(opened: Installation, host: str) -> ServedHome:
     Raises:
         ConfigError: no issuer is configured, or its keys cannot be read.
         ModelError: the embedding model is missing or altered.
+        StoreError: the vector store cannot be reached or belongs to another engine.
     """
     tokens = verifier_of(opened.home.root, opened.settings, opened.clock, host=host)
     retrieval = opened.retrieval
     retrieval.embedder.embed_query("warm-up")
+    if opened.remote_store is not None:
+        opened.remote_store.follow()
 
     def not_ready() -> list[str]:
         checks = {"vector store": retrieval.store.ready(), "audit log": opened.audit.ready()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -30,8 +31,9 @@ from secure_rag.detection import (
     detection_digest,
 )
 from secure_rag.embedding import open_embedder
-from secure_rag.errors import ConfigError
-from secure_rag.ports import Clock, Embedder, VectorStore
+from secure_rag.errors import ConfigError, NotFoundError
+from secure_rag.model.ids import TenantKey
+from secure_rag.ports import Clock, Embedder
 from secure_rag.retrieval.candidates import Screen
 from secure_rag.retrieval.conversation import Conversations
 from secure_rag.retrieval.record import Recorder
@@ -40,6 +42,7 @@ from secure_rag.stores.embedded import EmbeddedStore
 from secure_rag_acl.casbin_engine import CasbinEngine
 from secure_rag_acl.explain import explain_row
 from secure_rag_api.clock import SystemClock
+from secure_rag_api.private_files import make_private_folder, write_private
 from secure_rag_ingestion.chunking.chunker import Chunker, TokenCounter
 from secure_rag_ingestion.parsing.sandbox import SandboxedParser, SandboxLimits, default_requirements
 from secure_rag_ingestion.preparing import RESERVED_TOKENS
@@ -47,7 +50,8 @@ from secure_rag_ingestion.scanning.scanner import Scanner
 from secure_rag_ingestion.tools import Tools
 
 if TYPE_CHECKING:
-    from secure_rag.stores.qdrant import QdrantStore
+    from secure_rag.database.views import ReadView
+    from secure_rag_api.qdrant_following import FollowedQdrant
 
 _SECOND = 1_000_000
 _PIPELINE_FORMAT = 1
@@ -87,24 +91,45 @@ class Installation:
         return self.embedder_override or open_embedder(self.settings.embedding)
 
     @cached_property
-    def store(self) -> EmbeddedStore | QdrantStore:
+    def store(self) -> EmbeddedStore | FollowedQdrant:
         """The vector store of the settings."""
-        if self.settings.qdrant is not None:
-            return _qdrant(self)
+        if self.remote_store is not None:
+            return self.remote_store
         store = EmbeddedStore(self.home.control, self.embedder.engine_id, self.embedder.dimensions)
         self.closing.callback(store.close)
         return store
 
     @cached_property
+    def remote_store(self) -> FollowedQdrant | None:
+        """The store outside the control database, brought to its state; None when the vectors live in it."""
+        if self.settings.qdrant is None:
+            return None
+        # Here, so that the client of Qdrant is loaded only where there is a Qdrant.
+        from secure_rag_api.qdrant_following import open_qdrant
+
+        store = open_qdrant(self.settings.qdrant, self.home, self.embedder, self.reader)
+        self.closing.callback(store.close)
+        store.sync()
+        return store
+
+    def documents_changed(self) -> None:
+        """Bring a store outside the control database in step with it; the embedded one follows by itself.
+
+        Raises:
+            StoreError: the store cannot be reached. Whoever opens it next makes up for it.
+        """
+        if self.remote_store is not None:
+            self.remote_store.sync()
+
+    @cached_property
     def retrieval(self) -> RetrievalService:
         """The query flow."""
-        store: VectorStore = self.store
         detectors = (QueryEcho(),)
         duplicates = NearDuplicates(tau=self.settings.near_duplicate_tau)
         return RetrievalService(
             views=self.views,
             engine=self.policy,
-            store=store,
+            store=self.store,
             embedder=self.embedder,
             screen=Screen(detectors, duplicates),
             conversations=Conversations(
@@ -154,6 +179,20 @@ class Installation:
             max_bytes=self.settings.parser.input_mib << 20,
         )
 
+    def tenant_key(self, name: str, view: ReadView | None = None) -> TenantKey:
+        """Key of a tenant, in a view that is open already or in one of its own.
+
+        Raises:
+            NotFoundError: there is no such tenant.
+        """
+        if view is None:
+            with self.views.open() as fresh:
+                return self.tenant_key(name, fresh)
+        found = view.tenant_key(name)
+        if found is None:
+            raise NotFoundError(f"there is no tenant {name!r}; importing its labels or directory creates it")
+        return found
+
     def close(self) -> None:
         """Close everything that was opened; what is closed already stays so."""
         self.closing.close()
@@ -198,22 +237,30 @@ def open_installation(
         yield Installation(home, settings, chosen, engine, reader, audit, closing, embedder)
 
 
-def create_installation(root: Path, settings_text: str) -> Home:
-    """Create a home with its keys.
+def create_installation(root: Path, settings_text: str, *, beside: frozenset[str] = frozenset()) -> Home:
+    """Create a home with its keys in a new or empty folder. Nothing stays of it when something goes wrong.
+
+    Args:
+        root: the folder.
+        settings_text: content of its `config.yaml`.
+        beside: names of files that may lie in the folder already.
 
     Raises:
-        ConfigError: there is one already, or the folder cannot be written.
+        ConfigError: the folder is not empty or cannot be written, or the settings are wrong.
     """
     home = Home(root.resolve())
     if home.control.exists():
         raise ConfigError(f"{home.root}: there is a home already")
-    home.create()
-    create_keys(home.keys)
-    home.settings.write_text(settings_text, encoding="utf-8")
-    home.settings.chmod(0o600)
-    load_settings(home.root)
+    make_private_folder(home.root)
+    if any(path.name not in beside for path in home.root.iterdir()):
+        raise ConfigError(f"{home.root}: not empty; a home gets a folder of its own")
+    try:
+        write_private(home.settings, settings_text)
+        load_settings(home.root)
+        make_private_folder(home.keys)
+        create_keys(home.keys)
+        home.create()
+    except BaseException:
+        shutil.rmtree(home.root, ignore_errors=True)
+        raise
     return home
-
-
-def _qdrant(installation: Installation) -> QdrantStore:
-    raise NotImplementedError

@@ -18,6 +18,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from secure_rag.database import migrations
 from secure_rag.database import tables as t
 from secure_rag.database.engine import open_engine, private_file, write
 from secure_rag.database.home import Home
@@ -59,7 +60,7 @@ def back_up(home: Home, target: Path, now: Micros) -> dict[str, str]:
 
 
 def restore(backup: Path, home: Home, now: Micros) -> None:
-    """Make a home from a backup.
+    """Make a home from a backup; one of an older release is upgraded on the way.
 
     Raises:
         ConfigError: the backup is damaged, the home exists already, or it cannot be written.
@@ -77,6 +78,7 @@ def restore(backup: Path, home: Home, now: Micros) -> None:
     # The control database gets its name last: a restore that is killed leaves no home that serves old rights.
     draft = home.control.with_suffix(".restoring")
     shutil.copy2(backup / home.control.name, draft)
+    migrations.upgrade(draft)
     engine = open_engine(draft)
     with write(engine) as connection:
         _forget(connection, now)

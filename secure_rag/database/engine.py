@@ -39,7 +39,8 @@ def open_engine(path: Path, *, read_only: bool = False, busy_timeout_ms: int = B
     SQLAlchemy's default transaction handling gives torn reads on SQLite: the driver opens a transaction only at
     the first write. Here every transaction says BEGIN itself.
     """
-    engine = sa.create_engine(f"sqlite:///{path}", pool_size=8, max_overflow=16)
+    # Not as text: a path may hold what means something in a URL.
+    engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)), pool_size=8, max_overflow=16)
 
     @event.listens_for(engine, "connect")
     def _connect(connection: _DriverConnection, _record: object) -> None:

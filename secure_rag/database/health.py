@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -62,31 +63,52 @@ def sources(connection: sa.Connection) -> list[SourceHealth]:
     ]
 
 
-def unresolved_names(connection: sa.Connection) -> dict[str, int]:
-    """Native names that the mapping does not know, as `allow NAME` or `deny NAME`, with numbers of documents."""
-    d = t.document.c
+@dataclass(frozen=True, slots=True)
+class UnresolvedName:
+    """A native name that the mapping of a source does not know."""
+
+    tenant: str
+    source: str
+    effect: str
+    """`allow`: grants nothing. `deny`: closes the lock for everybody."""
+    name: str
+    documents: int
+
+
+def unresolved_names(connection: sa.Connection) -> list[UnresolvedName]:
+    """Native names that nobody mapped, those that close documents first, then by number of documents."""
+    d, s = t.document.c, t.source.c
     rows = connection.execute(
-        sa.select(d.unresolved, sa.func.count())
+        sa.select(t.tenant.c.name.label("tenant"), s.name.label("source"), d.unresolved, sa.func.count())
+        .join(t.source, s.id == d.source_id)
+        .join(t.tenant, t.tenant.c.id == d.tenant_id)
         .where(d.unresolved != "[]", d.state != int(DocumentState.DELETED))
-        .group_by(d.unresolved)
+        .group_by(t.tenant.c.name, s.name, d.unresolved)
     ).all()
-    found: dict[str, int] = {}
-    for stored, count in rows:
-        for name in json.loads(stored):
-            found[name] = found.get(name, 0) + count
-    return dict(sorted(found.items(), key=lambda x: (-x[1], x[0])))
+    found: Counter[tuple[str, str, str]] = Counter()
+    for tenant, source, stored, count in rows:
+        for entry in json.loads(stored):
+            found[tenant, source, entry] += count
+    names = [
+        UnresolvedName(tenant, source, *entry.split(" ", 1), count)
+        for (tenant, source, entry), count in found.items()
+    ]
+    return sorted(names, key=lambda x: (x.effect != "deny", -x.documents, x.tenant, x.source, x.name))
 
 
-def uncertain_groups(connection: sa.Connection) -> dict[str, int]:
+def uncertain_principals(connection: sa.Connection) -> dict[str, list[str]]:
     """Principals that are not known for certain, by tenant: denies that name them close their locks."""
     p = t.principal.c
     rows = connection.execute(
-        sa.select(t.tenant.c.name, sa.func.count())
+        sa.select(t.tenant.c.name, p.name)
         .join(t.tenant, t.tenant.c.id == p.tenant_id)
         .where(sa.or_(p.complete == 0, p.state.in_(("deleted", "unknown"))))
-        .group_by(t.tenant.c.name)
+        .order_by(t.tenant.c.name, p.name)
     ).all()
-    return {str(name): count for name, count in rows}
+    found: dict[str, list[str]] = {}
+    for tenant, name in rows:
+        found.setdefault(tenant, []).append(name)
+    return found
 
 
 def tenants_without_directory(connection: sa.Connection) -> list[str]:

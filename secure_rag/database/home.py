@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import sqlalchemy as sa
 from sqlalchemy import exc
 
-from secure_rag.database import tables as t
-from secure_rag.database.engine import open_engine, private_file, write
+from secure_rag.database import migrations
+from secure_rag.database.engine import open_engine, private_file
 from secure_rag.database.triggers import missing_triggers
-from secure_rag.errors import ConfigError
+from secure_rag.errors import ConfigError, UnavailableError
 
-SCHEMA_VERSION: Final = 1
 _KEY_BYTES: Final = 32
 
 
@@ -61,50 +59,76 @@ class Home:
 
         Raises:
             ConfigError: the folder cannot be created.
+            UnavailableError: the database cannot be written.
         """
         try:
             for folder in (self.root, self.keys, self.locks):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"{self.root}: cannot be created: {error.strerror}") from error
-        private_file(self.control)
-        engine = open_engine(self.control)
-        with write(engine) as connection:
-            t.meta.create_all(connection)
-            present = connection.execute(sa.select(t.counter.c.name)).scalars().all()
-            missing = {"document_seq": 0, "schema": SCHEMA_VERSION}.items()
-            rows = [{"name": name, "value": value} for name, value in missing if name not in present]
-            if rows:
-                connection.execute(sa.insert(t.counter), rows)
-        engine.dispose()
+        if self.control.exists():
+            return
+        # The control database gets its name last: what was killed on the way here is no home.
+        draft = self.control.with_suffix(".creating")
+        draft.unlink(missing_ok=True)
+        private_file(draft)
+        migrations.upgrade(draft)
+        if draft.with_name(f"{draft.name}-wal").exists():
+            raise UnavailableError(f"{draft}: cannot be completed; is the disk full?")
+        draft.rename(self.control)
+
+    def upgrade(self) -> None:
+        """Bring the control database to the revision of this release. Make a backup first.
+
+        Raises:
+            ConfigError: there is no home here, or one of a newer release or of none.
+            UnavailableError: the database cannot be written now.
+        """
+        self._must_exist()
+        migrations.upgrade(self.control)
+
+    def revision(self) -> str | None:
+        """Revision of the control database; None when it has none.
+
+        Raises:
+            ConfigError: there is no home here, or its control database cannot be read.
+        """
+        return self._read()[0]
 
     def check(self) -> None:
         """Start-up check of the control database.
 
         Raises:
-            ConfigError: there is no home here, its schema is another one, or a trigger is missing.
+            ConfigError: there is no home here, its revision is another one, or a trigger is missing.
         """
-        if not self.control.is_file():
-            raise ConfigError(f"{self.root}: no home here; `secure-rag init` creates one")
+        found, missing = self._read()
+        if found is None:
+            raise ConfigError(f"{self.control}: not a control database of any release")
+        if found not in migrations.REVISIONS:
+            raise ConfigError(f"{self.control}: revision {found} is of a newer release of secure-rag")
+        if found != migrations.HEAD:
+            raise ConfigError(
+                f"{self.control}: revision {found}, this release needs {migrations.HEAD}: "
+                f"run `secure-rag upgrade --home {self.root}`"
+            )
+        if missing:
+            raise ConfigError(f"{self.control}: triggers are missing or altered: {', '.join(missing)}")
+
+    def _read(self) -> tuple[str | None, list[str]]:
+        """Revision, and triggers that are not as they should be."""
+        self._must_exist()
         engine = open_engine(self.control, read_only=True)
         try:
             with engine.connect() as connection:
-                version = connection.execute(
-                    sa.select(t.counter.c.value).where(t.counter.c.name == "schema")
-                ).scalar()
-                if version != SCHEMA_VERSION:
-                    raise ConfigError(
-                        f"{self.control}: schema {version}, this release needs {SCHEMA_VERSION}"
-                    )
-                missing = missing_triggers(connection)
-                if missing:
-                    raise ConfigError(
-                        f"{self.control}: triggers are missing or altered: {', '.join(missing)}"
-                    )
+                return migrations.revision(connection), missing_triggers(connection)
         except exc.DatabaseError as error:
-            raise ConfigError(f"{self.control}: not a control database") from error
+            raise ConfigError(f"{self.control}: not a control database: {error.orig}") from error
         finally:
             engine.dispose()
+
+    def _must_exist(self) -> None:
+        if not self.control.is_file():
+            raise ConfigError(f"{self.root}: no home here; `secure-rag init` creates one")
 
     def key(self, name: str) -> bytes:
         """A 32-byte secret of this home, created on first use.

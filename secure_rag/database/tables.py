@@ -102,6 +102,8 @@ principal = _table(
     sa.CheckConstraint(
         "kind IN ('member', 'guest', 'service', 'agent', 'app', 'group', 'everyone')", name="kind"
     ),
+    # A group is in the directory or it is not: nothing is reached through a disabled one, yet it would not be doubtful.
+    sa.CheckConstraint("kind <> 'group' OR state <> 'disabled'", name="group_state"),
     sa.Index(
         "ix_principal_uncertain",
         "tenant_id",

@@ -2,44 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated
 
-import sqlalchemy as sa
 import typer
 
-from secure_rag.database import tables as t
-from secure_rag.errors import InvalidRequestError
-from secure_rag.model.decisions import Answer, Filter
-from secure_rag.model.ids import PrincipalId, principal_id
-from secure_rag.model.subject import CallerIdentity
+from secure_rag.model.decisions import Answer, Filter, Retrieved
 from secure_rag.retrieval.request import RetrievalRequest
-from secure_rag_api.cli.common import (
+from secure_rag_acl.explain import Explanation, LockExplanation
+from secure_rag_api.asking import caller_of, explain_answer, withheld
+from secure_rag_api.cli.doctor import problems_of, readable
+from secure_rag_api.cli.options import (
+    AppOption,
+    AsOption,
+    DelegationOption,
     HomeOption,
     JsonOption,
     TenantOption,
-    emit,
     instant,
-    operator,
-    printable,
-    reports_errors,
     tenant_name,
-    when,
 )
-from secure_rag_api.wiring import Installation, open_installation
+from secure_rag_api.cli.output import emit, printable, when
+from secure_rag_api.cli.session import operating
 
 _SHOWN = 300
 
 
-@reports_errors
 def retrieve(
     query: Annotated[str, typer.Argument(help="The question.")],
     home: HomeOption,
-    as_: Annotated[str | None, typer.Option("--as", help="Subject: user:…, service:… or agent:….")] = None,
-    app: Annotated[
-        str | None, typer.Option("--app", help="Calling application or, with --delegation, agent.")
-    ] = None,
-    delegation: Annotated[str | None, typer.Option(help="Delegation whose last hop is the caller.")] = None,
+    as_: AsOption = None,
+    app: AppOption = None,
+    delegation: DelegationOption = None,
     tenant: TenantOption = None,
     k: Annotated[int, typer.Option("-k", help="Results wanted.")] = 5,
     purpose: Annotated[str, typer.Option(help="Purpose of the call.")] = "qa",
@@ -47,70 +42,90 @@ def retrieve(
     source: Annotated[list[str] | None, typer.Option(help="Only this source; repeat for more.")] = None,
     label_max: Annotated[str | None, typer.Option(help="Only up to this label.")] = None,
     modified_after: Annotated[str | None, typer.Option(help="Only content modified after this date.")] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Say why each result was allowed.")] = False,
+    max_staleness: Annotated[
+        int | None, typer.Option(help="Refuse when permissions of an open source are older (seconds).")
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say which lock of each result opened through whom, and who wrote it.")
+    ] = False,
     json_output: JsonOption = False,
 ) -> None:
     """Retrieve as somebody. Acting as a subject is recorded with your own principal."""
-    with open_installation(home) as opened:
-        actor = operator(opened.settings)
-        chosen = tenant_name(opened.settings, tenant)
-        caller = _caller(opened, chosen, as_, app, delegation)
-        request = RetrievalRequest(
-            query=query,
-            k=k,
-            filter=Filter(
-                frozenset(source or ()), label_max, instant(modified_after) if modified_after else None
-            ),
-            purpose=purpose,
-            context_id=context,
-            explain=explain,
-        )
-        body = {"by": actor, "caller": caller.caller, "subject": caller.subject, "delegation": delegation}
-        opened.audit.record(chosen, "acted_as", opened.new_id(), body)
-        answer = opened.retrieval.retrieve(caller, request)
-    emit(asdict(answer)) if json_output else _show(answer)
-
-
-def _caller(
-    opened: Installation, tenant: str, subject: str | None, app: str | None, delegation: str | None
-) -> CallerIdentity:
-    if (subject is None) == (delegation is None):
-        raise InvalidRequestError("give either --as or --delegation")
-    caller = principal_id(app) if app else _only_application(opened, tenant, delegation)
-    return CallerIdentity(tenant, caller, None if subject is None else principal_id(subject), delegation)
-
-
-def _only_application(opened: Installation, tenant: str, delegation: str | None) -> PrincipalId:
-    p, d = t.principal.c, t.delegation.c
-    statement = (
-        sa.select(p.name).join(t.tenant, t.tenant.c.id == p.tenant_id).where(t.tenant.c.name == tenant)
+    request = RetrievalRequest(
+        query=query,
+        k=k,
+        filter=Filter(
+            frozenset(source or ()), label_max, instant(modified_after) if modified_after else None
+        ),
+        purpose=purpose,
+        context_id=context,
+        max_staleness_s=max_staleness,
     )
-    if delegation is None:
-        statement = statement.where(p.kind == "app", p.state == "active")
-    else:
-        statement = statement.join(t.delegation, d.agent_id == p.id).where(d.public_id == delegation)
-    with opened.reader.connect() as connection:
-        names = connection.execute(statement.order_by(p.name)).scalars().all()
-    if len(names) != 1:
-        raise InvalidRequestError(
-            f"name the caller with --app: {', '.join(names) or 'no application is known'}"
-        )
-    return principal_id(names[0])
+    with operating(home) as session:
+        opened = session.opened
+        name = tenant_name(opened.settings, tenant)
+        caller = caller_of(opened, name, subject=as_, app=app, delegation=delegation)
+        asked = {"caller": caller.caller, "subject": caller.subject, "delegation": delegation, "explain": explain}
+        session.record("acted_as", asked, tenant=name)
+        answer = opened.retrieval.retrieve(caller, request)
+        why = explain_answer(opened, caller, purpose, answer) if explain else []
+        counts = [] if answer.results or json_output else withheld(opened, caller, purpose)
+    if json_output:
+        emit(_as_json(answer, why))
+        return
+    _show(answer, why)
+    if not answer.results:
+        typer.echo(f"Nothing, of {readable(counts)} documents that can be read.")
+        for problem in problems_of(caller, counts):
+            typer.echo(printable(f"! {problem}"))
+        typer.echo("`secure-rag doctor` with the same --as, --app or --delegation says more.")
 
 
-def _show(answer: Answer) -> None:
+def _as_json(answer: Answer, why: list[Explanation]) -> dict[str, object]:
+    body: dict[str, object] = asdict(answer)
+    if why:
+        results = [asdict(x) for x in answer.results]
+        body["results"] = [x | {"explanation": y.to_dict()} for x, y in zip(results, why, strict=True)]
+    return body
+
+
+def _show(answer: Answer, why: list[Explanation]) -> None:
     for rank, result in enumerate(answer.results, 1):
-        flags = f"  [{', '.join(result.flags)}]" if result.flags else ""
-        score = "" if result.score is None else f"{result.score:.3f}  "
-        typer.echo(
-            f"{rank}. {score}{result.source}: {printable(result.title)}  ({result.label}, {result.trust}){flags}"
-        )
+        typer.echo(printable(f"{rank}. {_headline(result)}"))
         text = " ".join(result.text.split())
         typer.echo("   " + printable(text[:_SHOWN] + ("…" if len(text) > _SHOWN else "")))
-        if result.explanation is not None:
-            typer.echo(f"   why: {dict(result.explanation)}; permissions as of {when(result.acl_as_of)}")
-    if not answer.results:
-        typer.echo("Nothing. `secure-rag doctor --as …` says why.")
+        if why:
+            for line in _why(why[rank - 1]):
+                typer.echo("   " + printable(line))
     if answer.notices:
         typer.echo(f"Notices: {', '.join(answer.notices)}")
     typer.echo(f"Decision {answer.decision_id}" + ("" if answer.complete else " (not complete)"))
+
+
+def _headline(result: Retrieved) -> str:
+    flags = f"  [{', '.join(result.flags)}]" if result.flags else ""
+    score = "" if result.score is None else f"{result.score:.3f}  "
+    return f"{score}{result.source}: {result.title}  ({result.label}, {result.trust}){flags}"
+
+
+def _why(why: Explanation) -> Iterator[str]:
+    """Lock by lock: through whom it opened and which entries of the source stand behind it."""
+    if not why.allowed:
+        yield f"why: allowed when it was answered; withheld since: {why.reason}"
+        return
+    yield f"why: {why.document}, permissions confirmed {when(why.acl_as_of or 0)}"
+    yield f"  label {why.label}, clearance {why.clearance}"
+    if why.compartments:
+        yield f"  compartments {', '.join(why.compartments)}"
+    for number, lock in enumerate(why.locks, 1):
+        yield f"  lock {number} of {len(why.locks)} opened through {', '.join(lock.through)}"
+        yield from (f"    {line}" for line in _entries(lock))
+    for hop in why.hops:
+        yield f"  passed {hop.principal}, up to {', '.join(hop.ceilings)}"
+
+
+def _entries(lock: LockExplanation) -> Iterator[str]:
+    for origin in lock.origins:
+        yield f"{origin.effect} {origin.entry} at {origin.place}"
+    if not lock.origins:
+        yield f"allow {', '.join(lock.allow)}"

@@ -87,9 +87,11 @@ def _count(seen: Counter[str], asking: Asking, guard: Guard, expected: Outcome) 
     seen[expected.value] += 1
     if expected is Outcome.ALLOWED and len(asking.hops) > 1:
         seen["allowed through a chain"] += 1
-    if expected in (Outcome.DENIED, Outcome.UNRESOLVED):
-        if judge(asking, without_denies(guard), NOW) is Outcome.ALLOWED:
-            seen["a deny decided" if expected is Outcome.DENIED else "an unresolved deny decided"] += 1
+    denied = {Outcome.DENIED: "a deny decided", Outcome.UNRESOLVED: "an unresolved deny decided"}.get(
+        expected
+    )
+    if denied is not None and judge(asking, without_denies(guard), NOW) is Outcome.ALLOWED:
+        seen[denied] += 1
     if expected is Outcome.NOT_ON_LIST and half_open(asking, guard, NOW):
         seen["one of several locks decided"] += 1
 

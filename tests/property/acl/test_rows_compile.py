@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -109,7 +110,6 @@ COUNTS: Counter[str] = Counter()
 ENGINE = CasbinEngine()
 
 
-@control("acl:paths-agree")
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 @given(
     st.lists(classes(), min_size=1, max_size=12),
@@ -134,10 +134,10 @@ def _agree(found: list[AclClass], subject: Subject, rows: list[PolicyRow], actio
                 COUNTS["other rows allowed"] += allowed and policy is not EXPECTED_ROWS
 
 
-_ENFORCERS: dict[tuple[PolicyRow, ...], object] = {}
+_ENFORCERS: dict[tuple[PolicyRow, ...], Any] = {}
 
 
-def _enforcer(rows: tuple[PolicyRow, ...]):  # type: ignore[no-untyped-def]  # casbin has no types
+def _enforcer(rows: tuple[PolicyRow, ...]) -> Any:
     if rows not in _ENFORCERS:
         _ENFORCERS[rows] = build_enforcer(replace(packaged_policy(), rows=rows))
     return _ENFORCERS[rows]

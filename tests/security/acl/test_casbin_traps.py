@@ -7,15 +7,17 @@ import logging.config
 import threading
 from dataclasses import replace
 from importlib import metadata
+from typing import Any
 
 import casbin
 import pytest
+from casbin.core_enforcer import EnforceContext
 
 from secure_rag.errors import PolicyError
 from secure_rag.model.decisions import Reason
+from secure_rag.model.ids import TenantKey
 from secure_rag.model.locks import AclClass, Lock
 from secure_rag.model.subject import Subject
-from secure_rag_acl import casbin_engine
 from secure_rag_acl.casbin_engine import CasbinEngine
 from secure_rag_acl.functions import FUNCTIONS, on_locks
 from secure_rag_acl.policy import EXPECTED_ROWS, PolicyRow, packaged_policy, parse_rows
@@ -125,7 +127,7 @@ def test_the_engine_refuses_beside_the_other_distribution(monkeypatch: pytest.Mo
     def both(name: str) -> metadata.Distribution:
         return real("pycasbin") if name == "casbin" else real(name)
 
-    monkeypatch.setattr(casbin_engine.metadata, "distribution", both)
+    monkeypatch.setattr(metadata, "distribution", both)
     with pytest.raises(PolicyError, match="beside"):
         CasbinEngine()
 
@@ -157,28 +159,31 @@ def test_a_disabled_enforcer_denies() -> None:
     engine = CasbinEngine()
     assert engine.decide(SUBJECT, "read", CLASS, NOW).allowed
     engine._enforcer.enable_enforce(False)
-    assert engine._enforcer.enforce("read", SUBJECT, replace(CLASS, tenant=99), NOW) is True  # the trap
+    assert (
+        engine._enforcer.enforce("read", SUBJECT, replace(CLASS, tenant=TenantKey(99)), NOW) is True
+    )  # the trap
     decision = engine.decide(SUBJECT, "read", CLASS, NOW)
     assert (decision.allowed, decision.reason) == (False, Reason.EVALUATION_ERROR)
 
 
 @control("acl:error-denies")
 @pytest.mark.parametrize("broken", [None, "", 7, object()])
-def test_an_error_inside_an_evaluation_denies(broken: object) -> None:
+def test_an_error_inside_an_evaluation_denies(broken: Any) -> None:
+    """What types rule out must deny all the same."""
     engine = CasbinEngine()
     for arguments in (
         (broken, "read", CLASS, NOW),
         (SUBJECT, "read", broken, NOW),
         (SUBJECT, broken, CLASS, NOW),
     ):
-        decision = engine.decide(*arguments)  # type: ignore[arg-type]  # what types rule out must deny all the same
+        decision = engine.decide(*arguments)
         assert not decision.allowed
 
 
 @control("acl:error-denies")
 def test_a_model_section_cannot_be_chosen_by_a_request() -> None:
-    context = casbin.core_enforcer.EnforceContext("r", "p", "e", "m")
-    decision = CasbinEngine().decide(SUBJECT, context, CLASS, NOW)  # type: ignore[arg-type]  # the trap
+    context: Any = EnforceContext("r", "p", "e", "m")
+    decision = CasbinEngine().decide(SUBJECT, context, CLASS, NOW)
     assert decision.reason is Reason.EVALUATION_ERROR
 
 

@@ -146,6 +146,7 @@ def _variants(subject: Subject, action: str, number: int) -> Iterator[tuple[Subj
         replace(subject, hops=(subject.hops * (MAX_HOPS + 1))[: MAX_HOPS + 1]),
         replace(subject, hops=tuple(replace(hop, ceilings=()) for hop in subject.hops)),
         replace(subject, hops=tuple(replace(hop, expires=Micros(NOW)) for hop in subject.hops)),
+        replace(subject, hops=tuple(replace(hop, expires=Micros(NOW - 1)) for hop in subject.hops)),
         replace(subject, hops=tuple(replace(hop, expires=Micros(NOW + 7)) for hop in subject.hops)),
         replace(subject, purpose="training"),
         replace(subject, tenant=TenantKey(3 - subject.tenant)),

@@ -100,7 +100,7 @@ def random_company(seed: int) -> Company:
     principals = [{"native": f"Native {name}", "principal": name} for name in groups]
     principals += [{"native": f"Native {name}", "principal": name} for name in users[:4]]
     rules = [_rule(dice, number, groups, users) for number in range(DOCUMENTS)]
-    directory = {
+    directory: dict[str, object] = {
         "tenant": "acme",
         "complete": True,
         "defaults": {"clearance": {"member": "Public", "guest": "Public"}},

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from secure_rag.audit.chains import MAX_SEARCHES
+from secure_rag.audit.chains import MAX_SEARCHES, ChainWalk, Problem
 from secure_rag.audit.events import Head, StoredRow
 from secure_rag.audit.log import AuditOptions
 from secure_rag.audit.records import signed_checkpoint
@@ -90,6 +90,7 @@ def test_removed_rows_are_found_when_later_ones_are_renumbered(world: World) -> 
     world.sql("DELETE FROM event WHERE n IN (3, 4)")
     for n in range(5, EVENTS + 1):
         world.sql("UPDATE event SET n = ? WHERE n = ?", n - 2, n)
+    assert named(world.verify()) == [("removed", 3), ("truncated_tail", 11)]
     world.sql("DELETE FROM checkpoint")
     report = world.verify()
     assert named(report) == [("removed", 3)]
@@ -423,6 +424,30 @@ def test_the_largest_number_is_no_way_out(world: World) -> None:
     world.sql("UPDATE event SET n = ? WHERE n = 12", 2**63 - 1)
     world.sql("UPDATE event SET tenant = 'globex' WHERE n = 4")
     assert named(world.verify()) == [("changed", 4), ("removed", 12), ("changed", 2**63 - 1)]
+
+
+@control("audit:tamper-evident")
+def test_the_largest_number_after_renumbered_rows_is_no_way_out(world: World) -> None:
+    world.sql("DELETE FROM checkpoint")
+    world.sql("DELETE FROM event WHERE n = 3")
+    for n in range(4, EVENTS + 1):
+        world.sql("UPDATE event SET n = ? WHERE n = ?", n - 1 if n < EVENTS else 2**63 - 1, n)
+    assert named(world.verify()) == [("removed", 3), ("removed", 11), ("changed", 2**63 - 1)]
+
+
+@control("audit:tamper-evident")
+def test_bad_rows_cannot_make_verification_endless(world: World) -> None:
+    """Where a bad row belongs is searched for in the whole chain; only so often."""
+    searches: list[str] = []
+    found: list[Problem] = []
+    with closing(raw(world.path)) as connection:
+        connection.set_trace_callback(searches.append)
+        walk = ChainWalk(connection, b"w", Head(0, bytes(32)), found.append)
+        for n in range(1, 201):
+            mark = n.to_bytes(32, "big")
+            walk.feed(StoredRow(b"w", n, 1, b"t", b"k", b"e", b"{}", mark, mark[::-1]))
+    assert 0 < len(searches) <= MAX_SEARCHES
+    assert [problem.n for problem in found] == list(range(1, 201))
 
 
 @control("audit:tamper-evident")

@@ -45,6 +45,7 @@ TARGETS: Final = {
 }
 # Quick ones first: a mutant is done at its first failure.
 TESTS: Final = (
+    "tests/unit/acl/test_functions.py",
     "tests/unit/acl/test_locks_and_labels.py",
     "tests/unit/acl/test_decisions_by_hand.py",
     "tests/unit/acl/test_scopes.py",
@@ -181,6 +182,12 @@ def justified() -> dict[tuple[str, str, str], str]:
     return {(x["module"], x["before"].strip(), x["after"].strip()): x["why"] for x in entries}
 
 
+def say(text: str) -> None:
+    """One line of progress."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 def main() -> int:
     """Run the mutants that were asked for; 0 only when every survivor is justified and every reason is needed."""
     options = argparse.ArgumentParser(description=__doc__)
@@ -191,7 +198,7 @@ def main() -> int:
     part, parts = (int(x) for x in chosen.part.split("/"))
     reasons = justified()
     if not survives(None):
-        print("the tests fail without a mutant")
+        say("the tests fail without a mutant")
         return 1
     counts: Counter[str] = Counter()
     wrong: list[str] = []
@@ -204,10 +211,12 @@ def main() -> int:
             counts[outcome] += 1
             if (outcome == "survived") != (key in reasons):
                 wrong.append(f"{outcome}: {module}\n  - {mutant.before}\n  + {mutant.after}")
-                print(wrong[-1], flush=True)
-        print({name: counts[name] for name in (f"{module} killed", f"{module} survived")}, flush=True)
+                say(wrong[-1])
+        say(f"{module}: {counts[f'{module} killed']} killed, {counts[f'{module} survived']} survived")
     total = counts["killed"] + counts["survived"]
-    print(f"{counts['killed']} of {total} mutants killed, {counts['survived']} survived, {len(wrong)} to look at")
+    say(
+        f"{counts['killed']} of {total} mutants killed, {counts['survived']} survived, {len(wrong)} to look at"
+    )
     return 1 if wrong else 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -23,7 +22,8 @@ NONE = frozenset[str]()
 
 
 def limits(label: str = RESTRICTED, rooms: frozenset[str] = HERON, **changes: object) -> Limits:
-    return replace(Limits(READ, label, rooms, frozenset({"*"}), frozenset({"qa"})), **changes)  # type: ignore[arg-type]  # names are checked by replace
+    whole = Limits(READ, label, rooms, frozenset({"*"}), frozenset({"qa"}))
+    return replace(whole, **changes)  # type: ignore[arg-type]  # names are checked by replace
 
 
 def company() -> Company:
@@ -140,7 +140,12 @@ CASES: tuple[tuple[str, Call, Guard, Outcome], ...] = (
     ("a user nobody knows", by("user:nobody"), guard(ALL), Outcome.UNKNOWN),
     ("a group is nobody who asks", by("group:hr"), guard(HR), Outcome.UNKNOWN),
     ("deny beats allow", by("user:cory"), guard(but(ALL, "group:contractors")), Outcome.DENIED),
-    ("deny beats an own entry", by("user:cory"), guard(but(opens("user:cory"), "group:firm")), Outcome.DENIED),
+    (
+        "deny beats an own entry",
+        by("user:cory"),
+        guard(but(opens("user:cory"), "group:firm")),
+        Outcome.DENIED,
+    ),
     ("a deny of others", ANN, guard(but(ALL, "group:contractors")), Outcome.ALLOWED),
     ("a deny of everyone is for guests too", by("user:gus"), guard(but(HR, "everyone")), Outcome.DENIED),
     ("an unmapped deny", ANN, guard(but(HR, unresolved=True)), Outcome.UNRESOLVED),
@@ -161,9 +166,24 @@ CASES: tuple[tuple[str, Call, Guard, Outcome], ...] = (
     ("in the compartment", ANN, guard(HR, rooms=HERON), Outcome.ALLOWED),
     ("not in the compartment", by("user:cory"), guard(ALL, rooms=HERON), Outcome.COMPARTMENT),
     ("in one compartment of two", ANN, guard(HR, rooms=HERON | {"board"}), Outcome.COMPARTMENT),
-    ("application below the label", by("user:ann", "app:kiosk"), guard(HR, label=INTERNAL), Outcome.DELEGATION),
-    ("application not in the compartment", by("user:ann", "app:kiosk"), guard(HR, rooms=HERON), Outcome.DELEGATION),
-    ("application without the source", by("user:ann", "app:kiosk"), guard(HR, source="mail"), Outcome.DELEGATION),
+    (
+        "application below the label",
+        by("user:ann", "app:kiosk"),
+        guard(HR, label=INTERNAL),
+        Outcome.DELEGATION,
+    ),
+    (
+        "application not in the compartment",
+        by("user:ann", "app:kiosk"),
+        guard(HR, rooms=HERON),
+        Outcome.DELEGATION,
+    ),
+    (
+        "application without the source",
+        by("user:ann", "app:kiosk"),
+        guard(HR, source="mail"),
+        Outcome.DELEGATION,
+    ),
     ("application within its limits", by("user:ann", "app:kiosk"), guard(HR), Outcome.ALLOWED),
     ("application's grant ends now", by("user:ann", "app:old"), guard(HR), Outcome.DELEGATION),
     ("purpose that nobody granted", by("user:ann", purpose="training"), guard(HR), Outcome.DELEGATION),
@@ -172,11 +192,31 @@ CASES: tuple[tuple[str, Call, Guard, Outcome], ...] = (
     ("an agent for a person", on("d-scout", "agent:scout"), guard(HR, label=CONFIDENTIAL), Outcome.ALLOWED),
     ("an agent without a delegation", by("user:ann", "agent:scout"), guard(HR), Outcome.UNKNOWN),
     ("an agent below the label", on("d-clerk", "agent:clerk"), guard(HR, label=INTERNAL), Outcome.DELEGATION),
-    ("an agent's groups grant nothing", on("d-scout", "agent:scout"), guard(opens("group:bots")), Outcome.NOT_ON_LIST),
-    ("an agent's groups are denied", on("d-scout", "agent:scout"), guard(but(HR, "group:bots")), Outcome.DENIED),
+    (
+        "an agent's groups grant nothing",
+        on("d-scout", "agent:scout"),
+        guard(opens("group:bots")),
+        Outcome.NOT_ON_LIST,
+    ),
+    (
+        "an agent's groups are denied",
+        on("d-scout", "agent:scout"),
+        guard(but(HR, "group:bots")),
+        Outcome.DENIED,
+    ),
     ("an application is denied", ANN, guard(but(HR, "app:chat")), Outcome.DENIED),
-    ("two agents, the first denied", on("d-scout-clerk", "agent:clerk"), guard(but(HR, "agent:scout")), Outcome.DENIED),
-    ("two agents, the narrower counts", on("d-scout-clerk", "agent:clerk"), guard(HR, label=INTERNAL), Outcome.DELEGATION),
+    (
+        "two agents, the first denied",
+        on("d-scout-clerk", "agent:clerk"),
+        guard(but(HR, "agent:scout")),
+        Outcome.DENIED,
+    ),
+    (
+        "two agents, the narrower counts",
+        on("d-scout-clerk", "agent:clerk"),
+        guard(HR, label=INTERNAL),
+        Outcome.DELEGATION,
+    ),
     ("two agents within limits", on("d-scout-clerk", "agent:clerk"), guard(HR), Outcome.ALLOWED),
     ("three agents", on("d-three", "agent:spare"), guard(HR), Outcome.ALLOWED),
     ("four agents are too many", on("d-four", "agent:scout"), guard(HR), Outcome.UNKNOWN),
@@ -184,14 +224,24 @@ CASES: tuple[tuple[str, Call, Guard, Outcome], ...] = (
     ("a hop left out", on("d-skipped", "agent:clerk"), guard(HR), Outcome.UNKNOWN),
     ("another person half way", on("d-other-subject", "agent:clerk"), guard(HR), Outcome.UNKNOWN),
     ("a delegation that ends now", on("d-ended", "agent:scout"), guard(HR), Outcome.UNKNOWN),
-    ("a delegation narrowed by label", on("d-narrow", "agent:scout"), guard(HR, label=INTERNAL), Outcome.DELEGATION),
+    (
+        "a delegation narrowed by label",
+        on("d-narrow", "agent:scout"),
+        guard(HR, label=INTERNAL),
+        Outcome.DELEGATION,
+    ),
     ("a delegation narrowed by source", on("d-mail", "agent:scout"), guard(HR), Outcome.DELEGATION),
     ("a delegation of no action", on("d-nothing", "agent:scout"), guard(HR), Outcome.DELEGATION),
     ("a delegation nobody made", on("d-none", "agent:scout"), guard(HR), Outcome.UNKNOWN),
     ("an agent for itself", by("agent:scout", "agent:scout"), guard(opens("group:bots")), Outcome.ALLOWED),
-    ("an agent for itself has its own clearance", by("agent:clerk", "app:chat"), guard(opens("agent:clerk"), label=INTERNAL), Outcome.LABEL),
+    (
+        "an agent for itself has its own clearance",
+        by("agent:clerk", "app:chat"),
+        guard(opens("agent:clerk"), label=INTERNAL),
+        Outcome.LABEL,
+    ),
     ("another tenant", ANN, replace(guard(HR), tenant="globex"), Outcome.TENANT),
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +250,10 @@ def read(
 ) -> Iterator[tuple[ReadView, Stored, World, list[AclClass]]]:
     here, there = company(), company()
     there.name = "globex"
-    there.handovers = {f"x-{name}": replace(x, id=f"x-{name}", parent=x.parent and f"x-{x.parent}") for name, x in here.handovers.items()}  # fmt: skip
+    there.handovers = {
+        f"x-{name}": replace(x, id=f"x-{name}", parent=x.parent and f"x-{x.parent}")
+        for name, x in here.handovers.items()
+    }
     world = World({"acme": here, "globex": there}, [case[2] for case in CASES], [])
     stored = store(world, tmp_path_factory.mktemp("by-hand") / "w.db")
     with Views(stored.engine, lambda: Micros(NOW)).open() as view:

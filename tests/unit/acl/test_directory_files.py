@@ -13,15 +13,29 @@ from secure_rag_acl.nesting import nesting_problem
 from tests.controls import control
 from tests.unit.acl.homes import GRANT, directory
 
-HEAD = f"tenant: acme\ncomplete: true\ndefaults: {{clearance: {{member: Internal}}}}\napplications: [{{id: app:chat, grant: {GRANT}}}]\n"
+HEAD = f"""\
+tenant: acme
+complete: true
+defaults: {{clearance: {{member: Internal}}}}
+applications: [{{id: app:chat, grant: {GRANT}}}]
+"""
 YAML = (
     HEAD
     + """\
 users:
-  - {id: user:ann, kind: member, name: "Ann, M.", mail: ann@acme.example, clearance: Secret, compartments: [heron, board]}
+  - id: user:ann
+    kind: member
+    name: "Ann, M."
+    mail: ann@acme.example
+    clearance: Secret
+    compartments: [heron, board]
   - {id: user:gus, kind: guest, state: disabled}
 groups:
-  - {id: group:hr, name: HR, members: [{id: user:ann, valid_from: 2024-01-01, valid_to: 2030-06-30T12:00:00Z}, user:gus]}
+  - id: group:hr
+    name: HR
+    members:
+      - {id: user:ann, valid_from: 2024-01-01, valid_to: 2030-06-30T12:00:00Z}
+      - user:gus
   - {id: group:empty, complete: false, members: []}
 """
 )
@@ -105,6 +119,10 @@ def problem(text: str) -> str:
     return str(caught.value)
 
 
+def app(grant: str = GRANT, name: str = "app:a") -> str:
+    return f"tenant: acme\ncomplete: true\napplications: [{{id: {name}, grant: {grant}}}]\n"
+
+
 def chain(length: int) -> str:
     return "".join(
         f"  - {{id: group:g{n}, members: [{f'group:g{n + 1}' if n + 1 < length else ''}]}}\n"
@@ -116,7 +134,11 @@ def chain(length: int) -> str:
 @pytest.mark.parametrize(
     ("users", "groups", "said"),
     [
-        ("  - {id: user:a, kind: member}\n  - {id: user:a, kind: member}\n", "", "d.yaml:6: users.1.id: user:a occurs twice"),
+        (
+            "  - {id: user:a, kind: member}\n  - {id: user:a, kind: member}\n",
+            "",
+            "d.yaml:6: users.1.id: user:a occurs twice",
+        ),
         ("  - {id: group:a, kind: member}\n", "", "d.yaml:5: users.0.id: group:a does not belong into users"),
         ("  - {id: everyone, kind: member}\n", "", "does not belong into users"),
         ("  - {id: user:a, kind: service}\n", "", "d.yaml:5: users.0.kind: user:a cannot be a service"),
@@ -129,19 +151,36 @@ def chain(length: int) -> str:
         ('  - {id: user:a, kind: member, name: "a\\u0007b"}\n', "", "users.0.name: not a name"),
         ('  - {id: user:a, kind: member, name: "a\\u202eb"}\n', "", "users.0.name: not a name"),
         ("  - {id: user:a, kind: member, mail: nobody}\n", "", "users.0.mail: not a mail address"),
-        ("  - {id: user:a, kind: member, mail: a@x.example}\n  - {id: user:b, kind: member, mail: A@X.example}\n", "", "users.1.mail: a@x.example belongs to user:a already"),
+        (
+            "  - {id: user:a, kind: member, mail: a@x.example}\n  - {id: user:b, kind: member, mail: A@X.example}\n",
+            "",
+            "users.1.mail: a@x.example belongs to user:a already",
+        ),
         ("  - {id: user:a, kind: member, groups: [group:b]}\n", "", "users.0.groups: unknown key"),
         ("", "  - {id: group:a}\n", "groups.0.members: is missing"),
         ("", "  - {id: group:a, members: [everyone]}\n", "everyone cannot be a member of a group"),
         ("", "  - {id: group:a, members: [user:b, user:b]}\n", "user:b occurs twice in group:a"),
-        ("", "  - {id: group:a, members: [{id: user:b, valid_from: 2026-02-01, valid_to: 2026-01-01}]}\n", "valid_to is not after valid_from"),
-        ("", "  - {id: group:a, members: [{id: user:b, valid_to: 2026-01-01T00:00:00}]}\n", "groups.0.members.0.valid_to: a time needs its zone"),
+        (
+            "",
+            "  - {id: group:a, members: [{id: user:b, valid_from: 2026-02-01, valid_to: 2026-01-01}]}\n",
+            "valid_to is not after valid_from",
+        ),
+        (
+            "",
+            "  - {id: group:a, members: [{id: user:b, valid_to: 2026-01-01T00:00:00}]}\n",
+            "groups.0.members.0.valid_to: a time needs its zone",
+        ),
         ("", "  - {id: group:a, members: [{id: user:b, valid_to: soon}]}\n", "not a date or time"),
         ("", "  - {id: group:a, members: [group:a]}\n", "groups contain each other: group:a in group:a"),
-        ("", "  - {id: group:a, members: [group:b]}\n  - {id: group:b, members: [group:c]}\n  - {id: group:c, members: [group:a]}\n", "groups contain each other: group:a in group:c in group:b in group:a"),
+        (
+            "",
+            "  - {id: group:a, members: [group:b]}\n  - {id: group:b, members: [group:c]}\n"
+            "  - {id: group:c, members: [group:a]}\n",
+            "groups contain each other: group:a in group:c in group:b in group:a",
+        ),
         ("", chain(65), "groups are nested deeper than 64 levels"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_directory_is_refused(users: str, groups: str, said: str) -> None:
     found = problem(directory(users, groups))
     assert said in found
@@ -156,19 +195,46 @@ def test_a_wrong_directory_is_refused(users: str, groups: str, said: str) -> Non
         ("tenant: acme\nusers: []\n", "complete: is missing"),
         ("tenant: acme\ncomplete: yes please\nusers: []\n", "complete: must be true or false"),
         ("tenant: ACME\ncomplete: true\nusers: []\n", "tenant: not a valid name"),
-        ("tenant: acme\ncomplete: true\ndefaults: {clearance: {agent: Secret}}\nusers: []\n", "defaults.clearance"),
-        (f"tenant: acme\ncomplete: true\napplications: [{{id: user:a, grant: {GRANT}}}]\n", "does not belong into applications"),
+        (
+            "tenant: acme\ncomplete: true\ndefaults: {clearance: {agent: Secret}}\nusers: []\n",
+            "defaults.clearance",
+        ),
+        (
+            f"tenant: acme\ncomplete: true\napplications: [{{id: user:a, grant: {GRANT}}}]\n",
+            "does not belong into applications",
+        ),
         ("tenant: acme\ncomplete: true\napplications: [{id: app:a}]\n", "grant: is missing"),
-        (f"tenant: acme\ncomplete: true\napplications: [{{id: app:a, grant: {GRANT.replace('[read]', '[]')}}}]\n", "grant.actions"),
-        (f"tenant: acme\ncomplete: true\napplications: [{{id: app:a, grant: {GRANT.replace('[read]', '[write]')}}}]\n", "grant.actions.0"),
-        (f"tenant: acme\ncomplete: true\napplications: [{{id: app:a, grant: {GRANT.replace(', expires: 2099-01-01', '')}}}]\n", "grant.expires: is missing"),
-        (f"""tenant: acme\ncomplete: true\napplications: [{{id: app:a, grant: {GRANT.replace("['*']", "['*', hr]")}}}]\n""", "either * or names"),
-        (f"""tenant: acme\ncomplete: true\napplications: [{{id: app:a, grant: {GRANT.replace("[heron]", "['*']")}}}]\n""", "not a compartment name"),
-        (f"""tenant: acme\ncomplete: true\napplications: [{{id: app:a, grant: {GRANT.replace("[qa]", "['*']")}}}]\n""", "not a valid name"),
-        (f"tenant: acme\ncomplete: true\nagents: [{{id: agent:a, owner: group:x, grant: {GRANT}}}]\n", "owned by a user"),
+        (
+            app(GRANT.replace("[read]", "[]")),
+            "grant.actions",
+        ),
+        (
+            app(GRANT.replace("[read]", "[write]")),
+            "grant.actions.0",
+        ),
+        (
+            app(GRANT.replace(", expires: 2099-01-01", "")),
+            "grant.expires: is missing",
+        ),
+        (
+            app(GRANT.replace("['*']", "['*', hr]")),
+            "either * or names",
+        ),
+        (
+            app(GRANT.replace("[heron]", "['*']")),
+            "not a compartment name",
+        ),
+        (
+            app(GRANT.replace("[qa]", "['*']")),
+            "not a valid name",
+        ),
+        (
+            f"tenant: acme\ncomplete: true\nagents: [{{id: agent:a, owner: group:x, grant: {GRANT}}}]\n",
+            "owned by a user",
+        ),
         (f"tenant: acme\ncomplete: true\nagents: [{{id: agent:a, grant: {GRANT}}}]\n", "owner: is missing"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_head_or_grant_is_refused(text: str, said: str) -> None:
     assert said in problem(text)
 

@@ -131,8 +131,11 @@ def test_what_may_widen_needs_a_knowing_yes(place: Place, text: str, said: str) 
 @control("acl:labels-guarded")
 def test_a_label_that_unreadable_content_carries_needs_a_yes(place: Place) -> None:
     guard(place, GUIDS[3])
-    text = LABELS.replace("priority: 0}", f"priority: 0}}\n  - {{id: {GUIDS[3]}, name: Low, priority: 1}}").replace(
-        "name: Internal, priority: 1", "name: Internal, priority: 7").replace("priority: 2", "priority: 8")  # fmt: skip
+    text = (
+        LABELS.replace("priority: 0}", f"priority: 0}}\n  - {{id: {GUIDS[3]}, name: Low, priority: 1}}")
+        .replace("name: Internal, priority: 1", "name: Internal, priority: 7")
+        .replace("priority: 2", "priority: 8")
+    )
     with pytest.raises(ConfigError, match="'Low' is on content that nobody may read"):
         imported(place, text)
 
@@ -173,20 +176,32 @@ def test_a_used_compartment_cannot_be_removed(place: Place) -> None:
     [
         (LABELS.replace("name: Internal", "name: Public"), "l.yaml:4: labels.1.name: Public occurs twice"),
         (LABELS.replace("priority: 1", "priority: 0"), "l.yaml:4: labels.1.priority: 0 occurs twice"),
-        (LABELS.replace(GUIDS[1], "{" + GUIDS[0].upper() + "}"), "labels.1.id: must be text; put it in quotes"),
-        (LABELS.replace(GUIDS[1], '"{' + GUIDS[0].upper() + '}"'), "labels.1.id: 00000001-0000-4000-8000-000000000000 occurs twice"),
+        (
+            LABELS.replace(GUIDS[1], "{" + GUIDS[0].upper() + "}"),
+            "labels.1.id: must be text; put it in quotes",
+        ),
+        (
+            LABELS.replace(GUIDS[1], '"{' + GUIDS[0].upper() + '}"'),
+            "labels.1.id: 00000001-0000-4000-8000-000000000000 occurs twice",
+        ),
         (LABELS.replace(GUIDS[1], "internal"), "l.yaml:4: labels.1.id: not a label GUID"),
-        (LABELS.replace("priority: 0", f"priority: 0, parent: {GUIDS[3]}"), "labels.0.parent: is not a label of this file"),
+        (
+            LABELS.replace("priority: 0", f"priority: 0, parent: {GUIDS[3]}"),
+            "labels.0.parent: is not a label of this file",
+        ),
         (LABELS.replace("priority: 1", "priority: high"), "labels.1.priority: must be a whole number"),
         (LABELS.replace("priority: 1", "priority: -1"), "labels.1.priority"),
         (LABELS.replace("default: Secret", "default: Secrets"), "l.yaml:7: default: unknown label 'Secrets'"),
-        (LABELS.replace("threshold: Internal", "threshold: Intern"), "external_mix_threshold: unknown label 'Intern'"),
+        (
+            LABELS.replace("threshold: Internal", "threshold: Intern"),
+            "external_mix_threshold: unknown label 'Intern'",
+        ),
         (LABELS.replace("[heron, board]", "[heron, heron]"), "a compartment occurs twice"),
         (LABELS.replace("[heron, board]", "[Heron]"), "not a compartment name"),
         ("tenant: acme\nlabels: []\ndefault: a\nexternal_mix_threshold: a\n", "labels"),
         (LABELS + "colour: red\n", "colour: unknown key"),
     ],
-)  # fmt: skip
+)
 def test_a_malformed_taxonomy_is_refused(text: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_labels(text.encode(), "l.yaml")

@@ -18,6 +18,7 @@ from secure_rag.model.ids import (
     Compartment,
     LabelId,
     Micros,
+    PrincipalId,
     PrincipalKey,
     SourceKey,
     TenantKey,
@@ -272,4 +273,4 @@ def test_the_order_of_a_chain_is_part_of_it() -> None:
 
 def test_a_subject_is_certain_of_everybody_unless_told() -> None:
     assert SUBJECT.uncertain == frozenset()
-    assert CallerIdentity("acme", "app:chat", "user:ann").delegation is None  # type: ignore[arg-type]  # plain text stands for ids
+    assert CallerIdentity("acme", PrincipalId("app:chat"), PrincipalId("user:ann")).delegation is None

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from secure_rag.errors import ConfigError, PolicyError
-from secure_rag.model.ids import NEVER
+from secure_rag.model.ids import NEVER, PrincipalId
 from secure_rag.model.permissions import MappedLock, MappedPermissions, Origin, UnresolvedName
 from secure_rag.ports import PermissionMapper
 from secure_rag_acl.mappings import load_mapping, parse_mapping
@@ -35,6 +35,11 @@ rules:
 JAN_31 = 1_801_353_600_000_000
 
 
+def lock(*allow: str, deny: tuple[str, ...] = (), unresolved: bool = False) -> MappedLock:
+    entries = tuple((PrincipalId(name), NEVER) for name in allow)
+    return MappedLock(entries, tuple(PrincipalId(name) for name in deny), unresolved)
+
+
 def mapper(text: str = MAPPING, *, authoritative: bool = False) -> PermissionMapper:
     return parse_mapping(text.encode(), "hr.yaml", "hr", authoritative_sidecars=authoritative)
 
@@ -48,7 +53,7 @@ def mapped(path: str, sidecar: str | None = None, *, authoritative: bool = False
 def test_the_last_matching_rule_decides() -> None:
     assert mapped("notes.md").labels == ("Internal",)
     assert len(mapped("payroll/a.md").locks) == 2
-    assert mapped("payroll/open/a.md").locks == (MappedLock((("user:ada.marsh", NEVER),)),)  # type: ignore[arg-type]  # plain text stands for an id
+    assert mapped("payroll/open/a.md").locks == (lock("user:ada.marsh"),)
     assert mapped("payroll/open/a.md").labels == ()
 
 
@@ -63,9 +68,9 @@ def test_no_rule_means_nobody() -> None:
 @control("acl:mapping-unmapped")
 def test_names_are_resolved_and_unmapped_ones_close() -> None:
     found = mapped("notes.md")
-    (lock,) = found.locks
-    assert lock.allow == (("group:hr", NEVER), ("everyone", NEVER), ("group:hr", JAN_31))
-    assert (lock.deny, lock.unresolved_deny) == ((), True)
+    (first,) = found.locks
+    assert first.allow == (("group:hr", NEVER), ("everyone", NEVER), ("group:hr", JAN_31))
+    assert (first.deny, first.unresolved_deny) == ((), True)
     assert found.unresolved == (UnresolvedName("Contractors", "deny"),)
     assert found.origins == (
         Origin(0, "allow", "HR Team", "hr.yaml:7"),
@@ -74,7 +79,7 @@ def test_names_are_resolved_and_unmapped_ones_close() -> None:
         Origin(0, "deny", "Contractors", "hr.yaml:8"),
     )
     payroll = mapped("payroll/a.md")
-    assert payroll.locks[1] == MappedLock((("group:finance", NEVER),), ("group:contractors",))  # type: ignore[arg-type]  # plain text stands for ids
+    assert payroll.locks[1] == lock("group:finance", deny=("group:contractors",))
     assert payroll.unresolved == (UnresolvedName("Auditors", "allow"),)
     assert payroll.compartments == ("board",)
     assert [x.lock for x in payroll.origins] == [0, 1, 1, 1]
@@ -82,7 +87,8 @@ def test_names_are_resolved_and_unmapped_ones_close() -> None:
 
 @control("acl:mapping-unmapped")
 def test_names_match_in_nfc_and_in_case() -> None:
-    text = 'source: hr\nprincipals: [{native: "Caf\u00e9", principal: group:cafe}]\nrules: [{path: "**", allow: ["Cafe\u0301", "CAF\u00c9"]}]\n'
+    names = 'source: hr\nprincipals: [{native: "Caf\u00e9", principal: group:cafe}]\n'
+    text = names + 'rules: [{path: "**", allow: ["Cafe\u0301", "CAF\u00c9"]}]\n'
     found = mapper(text).map("x", None, None)
     assert [name for name, _ in found.locks[0].allow] == ["group:cafe"]
     assert found.unresolved == (UnresolvedName("CAF\u00c9", "allow"),)
@@ -93,7 +99,7 @@ def test_a_sidecar_adds_locks_and_compartments_and_raises() -> None:
     sidecar = "locks: [{allow: [Finance], deny: [Nobody Knows]}]\nlabel: Restricted\ncompartments: [heron]\n"
     found = mapped("payroll/a.md", sidecar)
     assert found.locks[:2] == mapped("payroll/a.md").locks
-    assert found.locks[2] == MappedLock((("group:finance", NEVER),), (), unresolved_deny=True)  # type: ignore[arg-type]  # plain text stands for an id
+    assert found.locks[2] == lock("group:finance", unresolved=True)
     assert found.labels == ("Confidential", "Restricted")
     assert found.compartments == ("board", "heron")
     assert [x.lock for x in found.origins] == [0, 1, 1, 1, 2, 2]
@@ -112,7 +118,7 @@ def test_a_sidecar_raises_above_the_source_default_only() -> None:
 @control("acl:sidecar-narrows")
 def test_an_authoritative_sidecar_replaces() -> None:
     found = mapped("payroll/a.md", "locks: [{allow: [everyone]}]\nlabel: Public\n", authoritative=True)
-    assert found.locks == (MappedLock((("everyone", NEVER),)),)  # type: ignore[arg-type]  # plain text stands for an id
+    assert found.locks == (lock("everyone"),)
     assert (found.labels, found.default_counts) == (("Public",), False)
     assert found.compartments == ("board",)
     assert found.unresolved == ()
@@ -124,7 +130,8 @@ def test_an_authoritative_sidecar_replaces() -> None:
 
 @control("acl:mapping-collisions")
 def test_two_names_for_one_principal_need_a_knowing_yes() -> None:
-    lines = 'principals:\n  - {native: "Owners 1", principal: group:owners}\n  - {native: "Owners 2", principal: group:owners%s}\n'
+    lines = "principals:\n  - {native: Owners 1, principal: group:owners}\n"
+    lines += "  - {native: Owners 2, principal: group:owners%s}\n"
     with pytest.raises(ConfigError, match=r"hr.yaml:4: principals.1: .*merge: true"):
         mapper(f"source: hr\n{lines % ''}rules: []\n")
     mapper(f"source: hr\n{lines % ', merge: true'}rules: []\n")
@@ -144,7 +151,10 @@ def test_a_name_is_a_name_of_its_source() -> None:
         ("", "hr.yaml:1: must be keys with values"),
         ("source: hr\n", "rules: is missing"),
         ("source: hr\nrules: {}\n", "hr.yaml:2: rules: must be a list"),
-        ("source: hr\nrules:\n  - {path: a, allow: []}\n  - {path: b, allow: [], lable: x}\n", "hr.yaml:4: rules.1.lable: unknown key"),
+        (
+            "source: hr\nrules:\n  - {path: a, allow: []}\n  - {path: b, allow: [], lable: x}\n",
+            "hr.yaml:4: rules.1.lable: unknown key",
+        ),
         ("source: hr\nrules:\n  - path: a\n    deny: [x]\n", "hr.yaml:3: rules.0: neither"),
         ("source: hr\nrules:\n  - {path: a, label: Public}\n", "neither `locks` nor `allow`"),
         ("source: hr\nrules:\n  - {path: a, allow: [], locks: [{allow: []}]}\n", "not both"),
@@ -153,21 +163,43 @@ def test_a_name_is_a_name_of_its_source() -> None:
         ("source: hr\nrules:\n  - {path: /a, allow: []}\n", "hr.yaml:3: rules.0.path: path pattern"),
         ("source: hr\nrules:\n  - {path: a, allow: [NO]}\n", "must be text; put it in quotes"),
         ("source: hr\nrules:\n  - {path: a, allow: [], deny: [12]}\n", "must be text; put it in quotes"),
-        ("source: hr\nrules:\n  - {path: a, allow: ['user:Ada Marsh']}\n", "not a principal: 'user:Ada Marsh'"),
+        (
+            "source: hr\nrules:\n  - {path: a, allow: ['user:Ada Marsh']}\n",
+            "not a principal: 'user:Ada Marsh'",
+        ),
         ("source: hr\nrules:\n  - {path: a, allow: [], deny: ['group:']}\n", "not a principal"),
         ("source: hr\nrules:\n  - {path: a, allow: [' padded ']}\n", "not a name"),
         ('source: hr\nrules:\n  - {path: a, allow: ["zero\\u200bwidth"]}\n', "not a name"),
-        ("source: hr\nrules:\n  - {path: a, allow: [{principal: A, expires: 2027-01-31T00:00:00}]}\n", "needs its zone"),
+        (
+            "source: hr\nrules:\n  - {path: a, allow: [{principal: A, expires: 2027-01-31T00:00:00}]}\n",
+            "needs its zone",
+        ),
         ("source: hr\nrules:\n  - {path: a, allow: [{principal: A, expires: soon}]}\n", "not a date or time"),
-        ("source: hr\nrules:\n  - {path: a, allow: [{principal: A, expires: 2027-02-30}]}\n", "hr.yaml:3: not a valid value"),
-        ("source: hr\nrules:\n  - {path: a, allow: [], deny: [{principal: A, expires: 2027-01-31}]}\n", "never expires"),
-        ("source: hr\nrules:\n  - {path: a, allow: [], compartments: [Big Room]}\n", "not a compartment name"),
+        (
+            "source: hr\nrules:\n  - {path: a, allow: [{principal: A, expires: 2027-02-30}]}\n",
+            "hr.yaml:3: not a valid value",
+        ),
+        (
+            "source: hr\nrules:\n  - {path: a, allow: [], deny: [{principal: A, expires: 2027-01-31}]}\n",
+            "never expires",
+        ),
+        (
+            "source: hr\nrules:\n  - {path: a, allow: [], compartments: [Big Room]}\n",
+            "not a compartment name",
+        ),
         ("source: hr\nprincipals: [{native: A, principal: hr}]\nrules: []\n", "not a principal: 'hr'"),
-        ("source: hr\nprincipals: [{native: 'user:a', principal: group:hr}]\nrules: []\n", "reads like a canonical principal"),
-        ("source: hr\nprincipals:\n  - {native: A, principal: group:a}\n  - {native: A, principal: group:b}\nrules: []\n", "hr.yaml:4: principals.1: the native name 'A' occurs twice"),
+        (
+            "source: hr\nprincipals: [{native: 'user:a', principal: group:hr}]\nrules: []\n",
+            "reads like a canonical principal",
+        ),
+        (
+            "source: hr\nprincipals:\n  - {native: A, principal: group:a}\n"
+            "  - {native: A, principal: group:b}\nrules: []\n",
+            "hr.yaml:4: principals.1: the native name 'A' occurs twice",
+        ),
         ("source: HR Team\nrules: []\n", "not a valid name"),
     ],
-)  # fmt: skip
+)
 def test_a_malformed_mapping_is_refused(text: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         mapper(text)
