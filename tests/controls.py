@@ -138,6 +138,10 @@ CONTROLS: dict[str, str] = {
     "ingest:source-bound": "A source writes only its own documents and vouches for its own trust.",
     # ---- operations
     "ops:restore-serves-nothing": "A restored home serves nothing until directory and sources are read again.",
+    "ops:schema-checked": "A home of an older or newer release, or of none, is not opened, and the way out is named.",
+    "ops:upgrade-whole": "An upgrade happens whole or not at all, whenever its process dies.",
+    "ops:upgrade-keeps-guards": "An upgrade loses no trigger, no row and no constraint that guards depend on.",
+    "ops:ids-never-return": "An id that was deleted is not given out again, also after a table was rebuilt.",
     "ops:triggers-checked": "A home with missing or altered triggers is not served.",
     "ops:operators-only": "Management commands need an OS user that the home maps to a principal.",
     "ops:private-files": "Every file of a home is readable by its owner only.",

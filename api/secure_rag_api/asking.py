@@ -40,7 +40,9 @@ def caller_of(
     return CallerIdentity(tenant, caller, who, delegation)
 
 
-def explain_answer(opened: Installation, caller: CallerIdentity, purpose: str, answer: Answer) -> list[Explanation]:
+def explain_answer(
+    opened: Installation, caller: CallerIdentity, purpose: str, answer: Answer
+) -> list[Explanation]:
     """For each result, all that decided about it, as it stands now. For operators, never for callers."""
     with opened.views.open() as view:
         tenant = opened.tenant_key(caller.tenant, view)
@@ -62,7 +64,9 @@ def withheld(opened: Installation, caller: CallerIdentity, purpose: str) -> list
         tenant = opened.tenant_key(caller.tenant, view)
         subject = view.subject(tenant, caller, purpose)
         rows = _documents(opened, tenant)
-        reasons = _class_reasons(opened, view, subject, {x.class_key for x in rows if x.class_key is not None})
+        reasons = _class_reasons(
+            opened, view, subject, {x.class_key for x in rows if x.class_key is not None}
+        )
         found: dict[str, Counter[Reason]] = {}
         for row in rows:
             found.setdefault(row.source, Counter())[_reason(row, reasons, view.now)] += row.count

@@ -76,10 +76,14 @@ def _machinery(opened: Installation, found: Diagnosis) -> None:
         needed = unmet(default_requirements(), layers)
         missing = {x.name: x.note for x in layers if not x.holds}
         if missing:
-            found.facts["parse sandbox lacks"] = ", ".join(f"{name} ({note})" for name, note in missing.items())
+            found.facts["parse sandbox lacks"] = ", ".join(
+                f"{name} ({note})" for name, note in missing.items()
+            )
         if needed or (missing and opened.settings.profile is Profile.PRODUCTION):
             weak = ", ".join(needed or missing)
-            found.problems.append(f"parse sandbox: {weak} does not hold on this host: {_some([*missing.values()])}")
+            found.problems.append(
+                f"parse sandbox: {weak} does not hold on this host: {_some([*missing.values()])}"
+            )
     except SecureRagError as error:
         found.problems.append(f"parse sandbox: {error}")
 
@@ -155,9 +159,7 @@ def _without(
     return found
 
 
-def _sources(
-    opened: Installation, connection: sa.Connection, sources: list[SourceHealth]
-) -> Iterator[str]:
+def _sources(opened: Installation, connection: sa.Connection, sources: list[SourceHealth]) -> Iterator[str]:
     if not sources:
         yield "no source is registered: `secure-rag ingest run PATH/source.yaml`"
     taxonomies = dict(
@@ -166,9 +168,7 @@ def _sources(
             .join(t.taxonomy, t.taxonomy.c.tenant_id == t.tenant.c.id)
             .join(
                 t.label,
-                sa.and_(
-                    t.label.c.tenant_id == t.tenant.c.id, t.label.c.guid == t.taxonomy.c.default_label
-                ),
+                sa.and_(t.label.c.tenant_id == t.tenant.c.id, t.label.c.guid == t.taxonomy.c.default_label),
             )
         ).all()
     )

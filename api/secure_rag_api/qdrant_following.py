@@ -102,7 +102,9 @@ class FollowedQdrant:
             except StoreError as error:
                 if self._behind_since is None:
                     self._behind_since = time.monotonic()
-                    _LOG.error("the Qdrant collection does not follow its database: %s", error.__cause__ or error)
+                    _LOG.error(
+                        "the Qdrant collection does not follow its database: %s", error.__cause__ or error
+                    )
 
     def _step(self) -> None:
         if self._store.lag(self._engine):

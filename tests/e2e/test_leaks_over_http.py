@@ -8,9 +8,11 @@ version of its final view, which its audit event names.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -107,6 +109,8 @@ def test_every_answer_over_http_equals_brute_force(filled: FilledHome) -> None:
 @control("retrieval:no-leak-under-churn")
 def test_no_answer_differs_from_the_history_at_its_final_view(filled: FilledHome, tmp_path: Path) -> None:
     random = np.random.default_rng(2)
+    shutil.copytree(filled.root, tmp_path / "home")
+    filled = replace(filled, root=tmp_path / "home")
     log = tmp_path / "history.jsonl"
     churn = subprocess.Popen(
         [sys.executable, "-m", "tests.e2e.churn_world", str(filled.root), str(log)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -14,20 +15,12 @@ from secure_rag.audit.signing import PUBLIC_KEY, load_public_key
 from secure_rag.audit.verify import verify as verify_log
 from secure_rag.config import load_settings
 from secure_rag.database.home import Home
-from secure_rag.errors import InvalidRequestError
-from secure_rag_api.cli.common import (
-    ExitCode,
-    HomeOption,
-    JsonOption,
-    TenantOption,
-    emit,
-    operator,
-    printable,
-    reports_errors,
-    show_pairs,
-    when,
-)
-from secure_rag_api.wiring import open_installation
+from secure_rag.errors import ConfigError
+from secure_rag_api.cli.boundary import ExitCode
+from secure_rag_api.cli.options import HomeOption, JsonOption, TenantOption
+from secure_rag_api.cli.output import emit, printable, show_pairs, when
+from secure_rag_api.cli.session import operating
+from secure_rag_api.operators import operator
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -38,7 +31,6 @@ def _group() -> None:
 
 
 @app.command("tail")
-@reports_errors
 def tail(
     home: HomeOption,
     n: Annotated[int, typer.Option("-n", help="Events.")] = 20,
@@ -46,17 +38,20 @@ def tail(
     kind: Annotated[str | None, typer.Option(help="Only this kind of event.")] = None,
     json_output: JsonOption = False,
 ) -> None:
-    """The last events."""
-    for event in reading.tail(Home(home.resolve()).audit, n, tenant, kind):
+    """The last events, of all tenants unless one is named. With --json one line per event."""
+    # Nothing else of the home is opened: the log is read also when the rest of it is damaged.
+    operator(load_settings(home))
+    for event in reading.tail(Home(home).audit, n, tenant, kind):
         if json_output:
-            emit(asdict(event))
+            emit({**asdict(event), "at": when(event.at), "at_us": event.at})
         else:
-            line = f"{when(event.at)} {event.tenant} {event.kind} {event.event_id} {dict(event.body)}"
-            typer.echo(printable(line))
+            body = json.dumps(dict(event.body), ensure_ascii=False, sort_keys=True)
+            typer.echo(
+                printable(f"{when(event.at)} {event.tenant or '-'} {event.kind} {event.event_id} {body}")
+            )
 
 
 @app.command("verify")
-@reports_errors
 def verify(
     home: HomeOption,
     checkpoint: Annotated[Path | None, typer.Option(help="Exported checkpoint, kept off this host.")] = None,
@@ -64,13 +59,15 @@ def verify(
     json_output: JsonOption = False,
 ) -> None:
     """Find changed, removed, reordered and cut rows. Exit code 1 when something is wrong."""
-    opened = Home(home.resolve())
-    report = verify_log(opened.audit, load_public_key(public_key or opened.keys / PUBLIC_KEY), checkpoint)
+    operator(load_settings(home))
+    place = Home(home)
+    report = verify_log(place.audit, load_public_key(public_key or place.keys / PUBLIC_KEY), checkpoint)
     if json_output:
         emit({"ok": report.ok, **asdict(report)})
     else:
         for problem in report.problems:
-            typer.echo(f"{problem.kind}: writer {problem.writer}, event {problem.n}: {problem.detail}")
+            what = f"{problem.kind}: writer {problem.writer}, event {problem.n}: {problem.detail}"
+            typer.echo(printable(what))
         body = asdict(report)
         body.pop("problems")
         show_pairs(body)
@@ -81,27 +78,35 @@ def verify(
 
 
 @app.command("checkpoint")
-@reports_errors
 def checkpoint(
     file: Annotated[Path, typer.Argument(help="File to write; carry it off this host.")],
     home: HomeOption,
     json_output: JsonOption = False,
 ) -> None:
-    """Sign the heads of all chains and export them."""
-    with open_installation(home) as opened:
-        operator(opened.settings)
-        result = opened.audit.export_checkpoint(file)
-    emit(asdict(result)) if json_output else typer.echo(f"Wrote {file}")
+    """Sign the heads of all chains and export them. Exit code 1 when a chain does not verify."""
+    with operating(home) as session:
+        session.record("audit_checkpoint_exported", {"file": str(file)})
+        result = session.opened.audit.export_checkpoint(file)
+    if json_output:
+        emit(asdict(result))
+    else:
+        for problem in result.problems:
+            typer.echo(printable(f"! {problem.kind}: writer {problem.writer}, event {problem.n}"))
+        typer.echo(printable(f"Wrote {file}"))
+    raise typer.Exit(ExitCode.ATTENTION if result.problems else ExitCode.DONE)
 
 
 @app.command("prune")
-@reports_errors
 def prune(home: HomeOption, json_output: JsonOption = False) -> None:
-    """Cut events older than `audit.retention_days`; a signed cut keeps the rest verifiable."""
-    days = load_settings(home.resolve()).audit.retention_days
-    if days is None:
-        raise InvalidRequestError("audit.retention_days is not set in config.yaml")
-    with open_installation(home) as opened:
-        operator(opened.settings)
-        result = opened.audit.prune(cutoff(opened.clock.now(), days))
+    """Cut events older than `audit.retention_days`; a signed cut keeps the rest verifiable.
+
+    Exit code 1 when a chain does not verify and was left alone, or old bytes are still held by a reader.
+    """
+    with operating(home) as session:
+        days = session.opened.settings.audit.retention_days
+        if days is None:
+            raise ConfigError(f"{session.opened.home.settings}: audit.retention_days is not set")
+        session.record("audit_prune", {"days": days})
+        result = session.opened.audit.prune(cutoff(session.opened.clock.now(), days))
     emit(asdict(result)) if json_output else show_pairs(asdict(result))
+    raise typer.Exit(ExitCode.DONE if result.erased and not result.problems else ExitCode.ATTENTION)

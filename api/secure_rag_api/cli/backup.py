@@ -7,15 +7,17 @@ from typing import Annotated
 
 import typer
 
+from secure_rag.config import load_settings
 from secure_rag.database.backup import back_up
 from secure_rag.database.backup import restore as restore_home
 from secure_rag.database.home import Home
-from secure_rag_api.cli.common import HomeOption, JsonOption, emit, operator, reports_errors
+from secure_rag_api.cli.options import HomeOption, JsonOption
+from secure_rag_api.cli.output import emit, printable
+from secure_rag_api.cli.session import operating
 from secure_rag_api.clock import SystemClock
-from secure_rag_api.wiring import open_installation
+from secure_rag_api.operators import operator
 
 
-@reports_errors
 def backup(
     target: Annotated[
         Path, typer.Argument(help="New folder for the backup; it holds text and keys: guard it.")
@@ -24,30 +26,30 @@ def backup(
     json_output: JsonOption = False,
 ) -> None:
     """Copy a home consistently while it is in use."""
-    with open_installation(home) as opened:
-        actor = operator(opened.settings)
-        files = back_up(opened.home, target, opened.clock.now())
-        body = {"by": actor, "files": files}
-        opened.audit.record(opened.settings.tenant or "", "backup", opened.new_id(), body)
-    emit({"backup": str(target), "files": files}) if json_output else typer.echo(
-        f"{len(files)} files in {target}"
-    )
+    with operating(home) as session:
+        # Before anything is copied: a copy of everything must not exist without a trace.
+        session.record("backup", {"to": str(target.resolve())})
+        files = back_up(session.opened.home, target, session.opened.clock.now())
+    if json_output:
+        emit({"backup": str(target), "files": files})
+    else:
+        typer.echo(printable(f"{len(files)} files in {target}"))
 
 
-@reports_errors
 def restore(
     source: Annotated[Path, typer.Argument(help="Folder of a backup.")],
     home: HomeOption,
     json_output: JsonOption = False,
 ) -> None:
     """Make a new home from a backup. It serves nothing until directory and sources are read again."""
-    restore_home(source, Home(home.resolve()), SystemClock().now())
-    with open_installation(home) as opened:
-        actor = operator(opened.settings)
-        body = {"by": actor, "from": str(source)}
-        opened.audit.record(opened.settings.tenant or "", "restore", opened.new_id(), body)
-    next_steps = ["secure-rag directory import …", "secure-rag ingest run"]
+    operator(load_settings(source))
+    restore_home(source, Home(home), SystemClock().now())
+    with operating(home) as session:
+        session.record("restore", {"from": str(source.resolve())})
+    steps = [f"secure-rag directory import FILE --home {home}", f"secure-rag ingest run --home {home}"]
     if json_output:
-        emit({"home": str(home), "next": next_steps})
+        emit({"home": str(home), "next": steps})
     else:
-        typer.echo(f"Restored {home}. Nothing is served until: {'; '.join(next_steps)}")
+        typer.echo(printable(f"Restored {home}. Nothing is served until:"))
+        for step in steps:
+            typer.echo(printable(f"  {step}"))

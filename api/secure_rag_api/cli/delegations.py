@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Annotated
 
 import sqlalchemy as sa
@@ -10,24 +12,27 @@ import typer
 from secure_rag.database import tables as t
 from secure_rag.database.delegations import Limits, create_delegation, revoke_delegation
 from secure_rag.database.engine import write
-from secure_rag.errors import InvalidRequestError, NotFoundError
-from secure_rag.model.ids import LabelId, Micros, TenantKey, principal_id
-from secure_rag_api.cli.common import (
-    HomeOption,
-    JsonOption,
-    TenantOption,
-    emit,
-    instant,
-    operator,
-    reports_errors,
-    show_table,
-    tenant_name,
-    when,
-)
-from secure_rag_api.wiring import Installation, open_installation
+from secure_rag.errors import InvalidRequestError, PolicyError
+from secure_rag.model.ids import Compartment, LabelId, Micros, TenantKey
+from secure_rag_api.cli.options import HomeOption, JsonOption, TenantOption, instant, principal, tenant_name
+from secure_rag_api.cli.output import emit, show_table, when
+from secure_rag_api.cli.session import operating
+from secure_rag_api.wiring import Installation
 
 app = typer.Typer(no_args_is_help=True)
 _HOUR = 3_600_000_000
+_COLUMNS = (
+    "delegation",
+    "for",
+    "by",
+    "agent",
+    "ends",
+    "parent",
+    "label",
+    "sources",
+    "compartments",
+    "purposes",
+)
 
 
 @app.callback()
@@ -36,7 +41,6 @@ def _group() -> None:
 
 
 @app.command("create")
-@reports_errors
 def create(
     home: HomeOption,
     agent: Annotated[str, typer.Option(help="Agent that will act.")],
@@ -58,37 +62,42 @@ def create(
     json_output: JsonOption = False,
 ) -> None:
     """Create one hop. What is not limited here is still limited by the agent's own grant."""
-    with open_installation(home) as opened:
-        actor = operator(opened.settings)
+    if (for_ is None) == (parent is None):
+        raise InvalidRequestError("give --for to begin a chain, or --parent to pass one on")
+    creator, delegate = principal(by), principal(agent)
+    subject = None if for_ is None else principal(for_)
+    with operating(home) as session:
+        opened, now = session.opened, session.opened.clock.now()
         name = tenant_name(opened.settings, tenant)
-        key, label_id = _tenant_and_label(opened, name, label)
-        now = opened.clock.now()
-        limits = Limits(
-            label=label_id,
-            sources=tuple(source) if source else None,
-            compartments=tuple(compartment) if compartment else None,
-            purposes=tuple(purpose) if purpose else None,
-        )
+        key = opened.tenant_key(name)
+        limits = _limits(opened, key, label, source, compartment, purpose)
         end = instant(expires) if expires else Micros(now + _HOUR)
         with write(opened.engine) as connection:
-            public_id = create_delegation(
-                connection,
-                key,
-                creator=principal_id(by),
-                agent=principal_id(agent),
-                subject=None if for_ is None else principal_id(for_),
-                parent=parent,
-                limits=limits,
-                now=now,
-                expires=end,
+            try:
+                public_id = create_delegation(
+                    connection,
+                    key,
+                    creator=creator,
+                    agent=delegate,
+                    subject=subject,
+                    parent=parent,
+                    limits=limits,
+                    now=now,
+                    expires=end,
+                )
+            except PolicyError as error:
+                raise InvalidRequestError(str(error)) from error
+            # A delegation that is passed on ends no later than its parent.
+            d = t.delegation.c
+            end = Micros(
+                connection.execute(sa.select(d.valid_to).where(d.public_id == public_id)).scalar_one()
             )
-        body = {"by": actor, "creator": by, "agent": agent, "subject": for_, "parent": parent, "expires": end}
-        opened.audit.record(name, "delegation_created", public_id, body)
+            body = {"creator": by, "agent": agent, "subject": for_, "parent": parent, "expires": end}
+            session.record("delegation_created", body, tenant=name, event_id=public_id)
     emit({"delegation": public_id, "expires": when(end)}) if json_output else typer.echo(public_id)
 
 
 @app.command("revoke")
-@reports_errors
 def revoke(
     delegation: Annotated[str, typer.Argument(help="Identifier of the delegation.")],
     home: HomeOption,
@@ -96,51 +105,101 @@ def revoke(
     json_output: JsonOption = False,
 ) -> None:
     """End a delegation and all that was passed on from it. The very next query is without it."""
-    with open_installation(home) as opened:
-        actor = operator(opened.settings)
+    with operating(home) as session:
+        opened = session.opened
         name = tenant_name(opened.settings, tenant)
-        key, _ = _tenant_and_label(opened, name, None)
+        key = opened.tenant_key(name)
         with write(opened.engine) as connection:
             ended = revoke_delegation(connection, key, delegation, opened.clock.now())
-        body = {"by": actor, "delegation": delegation, "ended": ended}
-        opened.audit.record(name, "delegation_revoked", opened.new_id(), body)
+            body = {"delegation": delegation, "ended": ended}
+            session.record("delegation_revoked", body, tenant=name)
     emit({"ended": ended}) if json_output else typer.echo(f"{ended} ended")
 
 
 @app.command("list")
-@reports_errors
 def list_(home: HomeOption, tenant: TenantOption = None, json_output: JsonOption = False) -> None:
-    """Delegations that have not ended."""
-    who, agent, maker = t.principal.alias("who"), t.principal.alias("agent"), t.principal.alias("maker")
-    d = t.delegation.c
-    with open_installation(home) as opened, opened.reader.connect() as connection:
-        rows = connection.execute(
-            sa.select(
-                d.public_id, who.c.name.label("subject"), maker.c.name.label("by"), agent.c.name, d.valid_to
-            )
-            .join(who, who.c.id == d.subject_id)
-            .join(agent, agent.c.id == d.agent_id)
-            .join(maker, maker.c.id == d.created_by)
-            .join(t.tenant, t.tenant.c.id == d.tenant_id)
-            .where(t.tenant.c.name == tenant_name(opened.settings, tenant), d.valid_to > opened.clock.now())
-            .order_by(d.id)
-        ).all()
-    shown = [(r.public_id, r.subject, r.by, r.name, when(r.valid_to)) for r in rows]
-    columns = ("delegation", "for", "by", "agent", "ends")
+    """Delegations that have not ended. An empty limit means: as far as the agent's own grant goes."""
+    with operating(home) as session:
+        opened = session.opened
+        key = opened.tenant_key(tenant_name(opened.settings, tenant))
+        with opened.reader.connect() as connection:
+            rows = connection.execute(_live(key, opened.clock.now())).all()
+    shown = [(*row[:4], when(row.valid_to), row.parent, row.label, *map(_names, row[7:])) for row in rows]
     if json_output:
-        emit([dict(zip(columns, x, strict=True)) for x in shown])
+        emit([dict(zip(_COLUMNS, x, strict=True)) for x in shown])
     else:
-        show_table(columns, shown)
+        show_table(_COLUMNS, [[_text(cell) for cell in x] for x in shown])
 
 
-def _tenant_and_label(opened: Installation, name: str, label: str | None) -> tuple[TenantKey, LabelId | None]:
+def _live(tenant: TenantKey, now: Micros) -> sa.Select[tuple[object, ...]]:
+    who, agent, maker = t.principal.alias("who"), t.principal.alias("agent"), t.principal.alias("maker")
+    above, d = t.delegation.alias("above"), t.delegation.c
+    return (
+        sa.select(
+            d.public_id,
+            who.c.name,
+            maker.c.name,
+            agent.c.name,
+            d.valid_to,
+            above.c.public_id.label("parent"),
+            t.label.c.name.label("label"),
+            d.sources,
+            d.compartments,
+            d.purposes,
+        )
+        .join(who, who.c.id == d.subject_id)
+        .join(agent, agent.c.id == d.agent_id)
+        .join(maker, maker.c.id == d.created_by)
+        .outerjoin(above, above.c.id == d.parent_id)
+        .outerjoin(t.label, sa.and_(t.label.c.tenant_id == d.tenant_id, t.label.c.guid == d.label))
+        .where(d.tenant_id == tenant, d.valid_to > now)
+        .order_by(d.id)
+    )
+
+
+def _names(stored: str | None) -> list[str] | None:
+    return None if stored is None else list(json.loads(stored))
+
+
+def _text(cell: object) -> str:
+    if isinstance(cell, list):
+        return ", ".join(str(x) for x in cell) or "none"
+    return "" if cell is None else str(cell)
+
+
+def _limits(
+    opened: Installation,
+    tenant: TenantKey,
+    label: str | None,
+    sources: Sequence[str] | None,
+    compartments: Sequence[str] | None,
+    purposes: Sequence[str] | None,
+) -> Limits:
+    """The limits, checked against what the tenant has: a misspelt one would silently allow nothing."""
     with opened.views.open() as view:
-        key = view.tenant_key(name)
-        if key is None:
-            raise NotFoundError(f"no tenant {name!r}")
-        if label is None:
-            return key, None
-        found = next((x.id for x in view.taxonomy(key).labels.values() if x.name == label), None)
-    if found is None:
-        raise InvalidRequestError(f"unknown label {label!r}")
-    return key, found
+        labels = {x.name: x.id for x in view.taxonomy(tenant).labels.values()}
+        known_sources = {name for name, _, _ in view.source_ages(tenant).values()}
+    with opened.reader.connect() as connection:
+        c = t.compartment.c
+        rooms = set(connection.execute(sa.select(c.name).where(c.tenant_id == tenant)).scalars())
+    found: LabelId | None = None
+    if label is not None:
+        _known("label", [label], labels)
+        found = labels[label]
+    return Limits(
+        label=found,
+        sources=_known("source", sources, known_sources),
+        compartments=_known("compartment", compartments, {str(Compartment(x)) for x in rooms}),
+        purposes=tuple(purposes) if purposes else None,
+    )
+
+
+def _known(
+    what: str, given: Sequence[str] | None, known: set[str] | dict[str, LabelId]
+) -> tuple[str, ...] | None:
+    unknown = [x for x in given or () if x not in known]
+    if unknown:
+        raise InvalidRequestError(
+            f"unknown {what} {unknown[0]!r}: one of {', '.join(sorted(known)) or 'none'}"
+        )
+    return tuple(given) if given else None

@@ -1,8 +1,7 @@
-"""`secure-rag demo`: ingest the sample company and run its scenarios."""
+"""`secure-rag demo`: ingest the sample companies and run their scenarios."""
 
 from __future__ import annotations
 
-import getpass
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -12,30 +11,30 @@ import yaml
 from rich.table import Table
 
 from secure_rag.errors import ConfigError
-from secure_rag_acl.directory import import_directory
+from secure_rag.model.decisions import Reason
+from secure_rag.model.ids import PrincipalId
 from secure_rag_acl.directory_files import load_directory
-from secure_rag_acl.labels import import_labels, load_labels
-from secure_rag_api.cli.common import (
-    ExitCode,
-    HomeOption,
-    JsonOption,
-    console_out,
-    emit,
-    printable,
-    reports_errors,
-)
+from secure_rag_acl.labels import load_labels
+from secure_rag_api.cli.boundary import ExitCode
 from secure_rag_api.cli.ingest import progress, show_reports
+from secure_rag_api.cli.options import HomeOption, JsonOption
+from secure_rag_api.cli.output import console_out, emit, printable
+from secure_rag_api.cli.session import Session, operating
 from secure_rag_api.demo.runner import ScenarioResult, StepResult, run_scenario
 from secure_rag_api.demo.scenarios import load_scenarios
+from secure_rag_api.importing import apply_directory, apply_labels
 from secure_rag_api.ingesting import find_manifests, ingest_source
-from secure_rag_api.wiring import Installation, create_installation, open_installation
+from secure_rag_api.operators import os_user
+from secure_rag_api.private_files import make_private_folder
+from secure_rag_api.wiring import create_installation
+from secure_rag_ingestion.pipeline import RunReport
 
-_OPERATOR = "user:quinn.abara"
-_MARKER = ".secure-rag-demo"
-_TENANTS = ("acme", "globex")
+OPERATOR = PrincipalId("user:quinn.abara")
+MARKER = ".secure-rag-demo"
+TENANTS = ("acme", "globex")
+_SHOWN = 3
 
 
-@reports_errors
 def demo(
     home: HomeOption,
     examples: Annotated[
@@ -45,81 +44,109 @@ def demo(
 ) -> None:
     """Build a fresh home from the sample companies, run every scenario, and leave the home there to explore.
 
-    Exit code 0 only when no scenario failed.
+    A home that an earlier demo made is replaced; any other folder is left alone. Exit code 0 only when no scenario
+    failed.
     """
-    if not (examples / "acme" / "scenarios.yaml").is_file():
+    file = examples / "acme" / "scenarios.yaml"
+    if not file.is_file():
         raise ConfigError(f"{examples}: no sample company here; run this in a clone of the repository")
-    _fresh_home(home)
-    with open_installation(home) as opened:
-        _ingest(opened, examples, json_output)
-        results = [run_scenario(opened, x) for x in load_scenarios(examples / "acme" / "scenarios.yaml")]
+    scenarios = load_scenarios(file)
+    fresh_home(home)
+    with operating(home) as session:
+        reports = ingest(session, examples, json_output=json_output)
+        if not json_output:
+            show_reports(reports)
+        session.record("demo", {"scenarios": len(scenarios)})
+        results = [run_scenario(session.opened, x) for x in scenarios]
     failed = sum(not result.passed for result in results)
     if json_output:
         emit({"scenarios": len(results), "failed": failed, "results": [_as_json(x) for x in results]})
     else:
         _show(results)
-        typer.echo(f"The home is left in {home}: try `secure-rag doctor --home {home}`.")
+        typer.echo(printable(f"The home is left in {home}: try `secure-rag doctor --home {home}`."))
         typer.echo(f"{len(results)} scenarios, {failed} failed")
     raise typer.Exit(ExitCode.ATTENTION if failed else ExitCode.DONE)
 
 
-def _fresh_home(home: Path) -> None:
+def fresh_home(home: Path) -> None:
+    """An empty home in place of one that an earlier demo made.
+
+    Raises:
+        ConfigError: something else is there.
+    """
+    if home.exists() and (not home.is_dir() or (any(home.iterdir()) and not (home / MARKER).is_file())):
+        raise ConfigError(f"{home}: exists and was not made by the demo; it is left alone")
     if home.exists():
-        if not (home / _MARKER).is_file():
-            raise ConfigError(f"{home}: exists and was not made by the demo; it is left alone")
         shutil.rmtree(home)
-    settings = {"profile": "development", "tenant": _TENANTS[0], "operators": {getpass.getuser(): _OPERATOR}}
-    create_installation(home, yaml.safe_dump(settings, sort_keys=False))
-    (home / _MARKER).touch()
+    make_private_folder(home)
+    # First of all: a demo that is interrupted leaves a folder that the next one may replace.
+    (home / MARKER).touch(mode=0o600)
+    settings = {"profile": "development", "tenant": TENANTS[0], "operators": {os_user(): str(OPERATOR)}}
+    create_installation(home, yaml.safe_dump(settings, sort_keys=False), beside=frozenset({MARKER}))
 
 
-def _ingest(opened: Installation, examples: Path, json_output: bool) -> None:
-    reports = []
-    for tenant in _TENANTS:
-        folder, now = examples / tenant, opened.clock.now()
-        import_labels(opened.engine, load_labels(folder / "labels.yaml"), actor=_OPERATOR, now=now)
-        import_directory(opened.engine, load_directory(folder / "directory.yaml"), actor=_OPERATOR, now=now)
-        for manifest in find_manifests(opened, [folder / "sources"]):
-            with progress(f"{tenant}/{manifest.parent.name}", json_output=json_output) as on_item:
-                reports.append(ingest_source(opened, manifest, _OPERATOR, on_item))
-    if not json_output:
-        show_reports(reports)
+def ingest(session: Session, examples: Path, *, json_output: bool) -> list[RunReport]:
+    """Labels, directory and every source of both companies."""
+    reports: list[RunReport] = []
+    for tenant in TENANTS:
+        folder = examples / tenant
+        apply_labels(session.opened, load_labels(folder / "labels.yaml"), session.actor)
+        apply_directory(session.opened, load_directory(folder / "directory.yaml"), session.actor)
+        for manifest in find_manifests(session.opened, [folder / "sources"]):
+            if json_output:
+                reports.append(
+                    ingest_source(session.opened, manifest, session.actor, lambda _item, _total: None)
+                )
+                continue
+            with progress(f"{tenant}/{manifest.parent.name}", json_output=False) as on_item:
+                reports.append(ingest_source(session.opened, manifest, session.actor, on_item))
+    return reports
 
 
 def _show(results: list[ScenarioResult]) -> None:
-    console = console_out()
-    table = Table("scenario", "who asks", "comes back", "held back, and why", "", show_lines=True)
+    table = Table(show_lines=True)
+    for column in ("scenario", "who asks what", "comes back", "held back, and why"):
+        table.add_column(column, overflow="fold", ratio=1)
+    table.add_column("", no_wrap=False)
     for result in results:
         for number, step in enumerate(result.steps):
             title = f"{result.scenario.title}\n({result.scenario.control})" if number == 0 else ""
             table.add_row(
-                title,
+                printable(title.replace("\n", " ")),
                 _who(step),
-                "\n".join(step.returned[:3]) + ("\n…" if len(step.returned) > 3 else "") or "nothing",
-                "\n".join(
-                    [f"{path}: {reason.value}" for path, reason in step.held_back.items()]
-                    + list(step.notices)
-                ),
+                "\n".join(step.returned[:_SHOWN]) + ("\n…" if len(step.returned) > _SHOWN else "")
+                or "nothing",
+                "\n".join([*_held_back(step), *(f"notice: {x}" for x in step.notices)]),
                 "\n".join(step.failures) or "pass",
             )
-    # A fixed width when the output is a file, so that the table reads the same everywhere.
-    console.width = console.width if console.is_terminal else 160
-    console.print(table)
+    console_out().print(table)
+
+
+def _held_back(step: StepResult) -> list[str]:
+    """One line per document that the scenario names and that did not come back."""
+    return [
+        f"{'allowed, but others were nearer' if reason is Reason.ALLOWED else reason.value}: {path}"
+        for path, reason in step.held_back.items()
+    ]
 
 
 def _who(step: StepResult) -> str:
     via = " > ".join((step.step.app, *step.step.through))
-    return printable(f"{step.step.asked_as}\nvia {via}\n“{step.step.query}”")
+    return "\n".join(printable(x) for x in (step.step.asked_as, f"via {via}", f"“{step.step.query}”"))
 
 
 def _as_json(result: ScenarioResult) -> dict[str, object]:
     return {
         "id": result.scenario.id,
+        "title": result.scenario.title,
         "control": result.scenario.control,
         "passed": result.passed,
         "steps": [
             {
                 "as": x.step.asked_as,
+                "app": x.step.app,
+                "through": x.step.through,
+                "query": x.step.query,
                 "returned": x.returned,
                 "held_back": x.held_back,
                 "notices": x.notices,

@@ -100,7 +100,11 @@ def _show(found: Diagnosis) -> None:
     for problem in found.problems:
         typer.echo(printable(f"! {problem}"))
     many = len(found.problems)
-    typer.echo(f"{many} point{' needs' if many == 1 else 's need'} attention." if many else "Nothing needs attention.")
+    typer.echo(
+        f"{many} point{' needs' if many == 1 else 's need'} attention."
+        if many
+        else "Nothing needs attention."
+    )
 
 
 def _as_json(found: Diagnosis, answers: list[Withheld]) -> dict[str, object]:

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from secure_rag_api.cli.common import (
-    ExitCode,
-    HomeOption,
-    JsonOption,
-    console_err,
-    emit,
-    is_terminal,
-    operator,
-    printable,
-    reports_errors,
-    show_table,
-)
+from secure_rag.errors import SecureRagError
+from secure_rag_api.cli.boundary import ExitCode, complain
+from secure_rag_api.cli.options import HomeOption, JsonOption
+from secure_rag_api.cli.output import console_err, emit, is_terminal, printable, show_table
+from secure_rag_api.cli.session import Session, operating
 from secure_rag_api.ingesting import find_manifests, ingest_source
-from secure_rag_api.wiring import open_installation
 from secure_rag_ingestion.pipeline import RunReport
 from secure_rag_ingestion.runs import Outcome, RunItem, RunStatus
 
@@ -37,7 +30,6 @@ def _group() -> None:
 
 
 @app.command("run")
-@reports_errors
 def run(
     home: HomeOption,
     manifests: Annotated[
@@ -50,20 +42,34 @@ def run(
 ) -> None:
     """Run sources one after the other; each item ends in an outcome with a reason.
 
-    Exit code 1 when an item failed or a run did not complete.
+    With --json one line per item and run. Exit code 1 when an item failed, a run did not complete, or one of several
+    sources could not be run.
     """
-    reports: list[RunReport] = []
-    with open_installation(home) as opened:
-        actor = operator(opened.settings)
-        for manifest in find_manifests(opened, manifests or []):
-            with progress(manifest.parent.name, json_output=json_output) as on_item:
-                reports.append(ingest_source(opened, manifest, actor, on_item))
-            if json_output:
-                emit({"run": asdict(reports[-1])})
+    with operating(home) as session:
+        found = find_manifests(session.opened, manifests or [])
+        reports = [_run(session, x, alone=len(found) == 1, json_output=json_output) for x in found]
+    done = [x for x in reports if x is not None]
     if not json_output:
-        show_reports(reports)
-    bad = any(r.status is not RunStatus.COMPLETED or r.outcomes.get("failed") for r in reports)
-    raise typer.Exit(ExitCode.ATTENTION if bad else ExitCode.DONE)
+        show_reports(done)
+    bad = any(x.status is not RunStatus.COMPLETED or x.outcomes.get(Outcome.FAILED) for x in done)
+    raise typer.Exit(ExitCode.ATTENTION if bad or len(done) < len(reports) else ExitCode.DONE)
+
+
+def _run(session: Session, manifest: Path, *, alone: bool, json_output: bool) -> RunReport | None:
+    """Run one source. Of several, one that cannot be run does not keep the others from it."""
+    try:
+        with progress(manifest.parent.name, json_output=json_output) as on_item:
+            report = ingest_source(session.opened, manifest, session.actor, on_item)
+    except SecureRagError as error:
+        if alone:
+            raise
+        complain(error)
+        if json_output:
+            emit({"error": {"manifest": str(manifest), "message": str(error)}})
+        return None
+    if json_output:
+        emit({"run": asdict(report)})
+    return report
 
 
 def show_reports(reports: list[RunReport]) -> None:
@@ -82,12 +88,13 @@ def show_reports(reports: list[RunReport]) -> None:
 
 
 @contextmanager
-def progress(name: str, *, json_output: bool) -> Iterator[Callable[[RunItem, int], None]]:
+def progress(name: str, *, json_output: bool) -> Generator[Callable[[RunItem, int], None]]:
     """A progress bar on a terminal, JSON lines with --json, and failures as lines either way."""
     if json_output:
         yield lambda item, _total: emit({"item": asdict(item)})
     elif not is_terminal():
-        yield lambda item, _total: _complain(item)
+        console = console_err()
+        yield lambda item, _total: _report(item, console)
     else:
         columns = (
             TextColumn("{task.description}", markup=False),
@@ -100,14 +107,12 @@ def progress(name: str, *, json_output: bool) -> Iterator[Callable[[RunItem, int
 
             def advance(item: RunItem, total: int) -> None:
                 bar.update(task, advance=1, total=total)
-                _complain(item)
+                _report(item, bar.console)
 
             yield advance
 
 
-def _complain(item: RunItem) -> None:
+def _report(item: RunItem, console: Console) -> None:
     if item.outcome in (Outcome.FAILED, Outcome.QUARANTINED):
-        typer.echo(
-            printable(f"{item.outcome.value}: {item.native_id}: {item.reason} {item.detail}".rstrip()),
-            err=True,
-        )
+        line = f"{item.outcome.value}: {item.native_id}: {item.reason} {item.detail}".rstrip()
+        console.print(printable(line), soft_wrap=True)

@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
-import getpass
+import shlex
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
-import yaml
 
 from secure_rag.config import Profile
 from secure_rag.errors import InvalidRequestError
-from secure_rag.model.ids import name, principal_id
-from secure_rag_api.cli.common import HomeOption, JsonOption, emit, reports_errors
-from secure_rag_api.cli.starter import write_starter
-from secure_rag_api.wiring import create_installation
+from secure_rag_api import starter
+from secure_rag_api.cli.options import HomeOption, JsonOption
+from secure_rag_api.cli.output import emit, printable
+from secure_rag_api.operators import os_user
+from secure_rag_api.starter import LABELS, NOBODY, Folder, Plan
+
+_T = TypeVar("_T")
+_READERS = "everyone (all members in the directory), nobody, or user:… and group:… with commas"
 
 
-@reports_errors
 def init(
     home: HomeOption,
     tenant: Annotated[str | None, typer.Option(help="Name of the tenant, for example your company.")] = None,
     documents: Annotated[
-        Path | None, typer.Option(help="Folder of documents to register as a source.")
+        list[Path] | None, typer.Option(help="Folder of documents to register as a source; repeat for more.")
     ] = None,
     readers: Annotated[
-        str | None, typer.Option(help="Who may read them: `everyone`, `nobody` or principals with commas.")
+        list[str] | None,
+        typer.Option(
+            help=f"Who may read a folder: {_READERS}. Once for all folders, or once for each, in their order."
+        ),
     ] = None,
     default_label: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            help="Label of documents without one: Public, General, Internal, Confidential, Restricted."
+            help=f"Label of documents without one: {', '.join(LABELS)}. Once for all folders, or once for each."
         ),
     ] = None,
     operator: Annotated[
@@ -40,51 +47,105 @@ def init(
     production: Annotated[bool, typer.Option("--production", help="Not a development home.")] = False,
     json_output: JsonOption = False,
 ) -> None:
-    """Create a home: databases, keys, settings and, for a first folder, source, mapping, labels and directory."""
-    tenant = name(tenant or _ask("Name of the tenant (a-z, 0-9, -)", "acme"), "tenant")
-    who = principal_id(operator or _ask("You are (a principal)", f"user:{_user()}"))
-    profile = Profile.PRODUCTION if production else Profile.DEVELOPMENT
-    settings = {"profile": profile.value, "tenant": tenant, "operators": {getpass.getuser(): who}}
-    written: list[Path] = []
-    if documents is not None:
-        readers = readers or _ask("Who may read these documents? (everyone, nobody, or principals)", "nobody")
-        default_label = default_label or _ask("Label of documents that carry none", "Restricted")
-    created = create_installation(home, yaml.safe_dump(settings, sort_keys=False))
-    if documents is not None and readers is not None and default_label is not None:
-        written = write_starter(created.root, tenant, who, documents.resolve(), readers, default_label)
-    next_steps = [f"secure-rag labels import {x} --home {home}" for x in written if x.name == "labels.yaml"]
-    next_steps += [
-        f"secure-rag directory import {x} --home {home}" for x in written if x.name == "directory.yaml"
-    ]
-    next_steps += [f"secure-rag ingest run {x} --home {home}" for x in written if x.name == "source.yaml"]
-    if json_output:
-        emit(
-            {
-                "home": str(created.root),
-                "tenant": tenant,
-                "files": [str(x) for x in written],
-                "next": next_steps,
-            }
+    """Create a home: databases, keys, settings and, for first folders, sources, mappings, labels and a directory.
+
+    What is not given by an option is asked.
+    """
+    company = _answer("Name of the tenant (a-z, 0-9, -)", tenant, "acme", starter.tenant_of)
+    me = _answer("You are (a principal)", operator, f"user:{_user()}", starter.operator_of)
+    paths = [starter.folder_of(x, home) for x in documents or ()] or _ask_folders(home, given=documents)
+    who = _for_each(paths, readers, "--readers")
+    labels = _for_each(paths, default_label, "--default-label")
+    folders = tuple(
+        Folder(
+            path,
+            _answer(f"Who may read {path}? {_READERS}", reader, NOBODY, starter.readers_of),
+            _answer(
+                f"Label of documents there that carry none ({', '.join(LABELS)})",
+                label,
+                LABELS[-1],
+                starter.label_of,
+            ),
         )
+        for path, reader, label in zip(paths, who, labels, strict=True)
+    )
+    profile = Profile.PRODUCTION if production else Profile.DEVELOPMENT
+    plan = Plan(company, me, profile, folders)
+    written = starter.start(home, plan)
+    steps = _next_steps(home, plan)
+    if json_output:
+        emit({"home": str(home), "tenant": company, "files": [str(x) for x in written], "next": steps})
         return
-    typer.echo(f"Created {created.root} (profile {profile.value}, tenant {tenant}).")
+    typer.echo(printable(f"Created {home} (profile {profile.value}, tenant {company}, you are {me})."))
     for path in written:
-        typer.echo(f"  wrote {path}")
-    for step in next_steps:
-        typer.echo(f"Next: {step}")
+        typer.echo(printable(f"  wrote {path}"))
+    typer.echo("Next:")
+    for step in steps:
+        typer.echo(printable(f"  {step}"))
 
 
-def _ask(question: str, default: str) -> str:
+def _next_steps(home: Path, plan: Plan) -> list[str]:
+    at = f"--home {shlex.quote(str(home))}"
+    if not plan.folders:
+        return [
+            f"secure-rag labels import labels.yaml {at}",
+            f"secure-rag directory import directory.yaml {at}",
+            f"secure-rag ingest run source.yaml {at}",
+        ]
+    return [
+        f"secure-rag ingest run {at}",
+        f"secure-rag retrieve 'What is this about?' --as {plan.operator} {at}",
+        f"secure-rag doctor --as {plan.operator} {at}",
+    ]
+
+
+def _ask_folders(home: Path, *, given: Sequence[Path] | None) -> list[Path]:
+    """Folders from a person; a script names them or has none."""
+    found: list[Path] = []
+    while not given and sys.stdin.isatty():
+        question = (
+            "Another folder of documents? (Return: no)" if found else "Folder of documents (Return: none yet)"
+        )
+        text = str(typer.prompt(question, default="", show_default=False, err=True)).strip()
+        if not text:
+            break
+        try:
+            found.append(starter.folder_of(Path(text), home))
+        except InvalidRequestError as error:
+            typer.echo(printable(str(error)), err=True)
+    return found
+
+
+def _for_each(paths: Sequence[Path], given: Sequence[str] | None, option: str) -> list[str | None]:
+    values = list(given or ())
+    if not values:
+        return [None] * len(paths)
+    if len(values) == 1:
+        return [values[0]] * len(paths)
+    if len(values) != len(paths):
+        raise InvalidRequestError(f"{option} is given {len(values)} times for {len(paths)} folders")
+    return [*values]
+
+
+def _answer(question: str, given: str | None, default: str, check: Callable[[str], _T]) -> _T:
+    """The checked value of an option, or of an answer; a wrong answer is asked again."""
+    if given is not None:
+        return check(given)
+
+    def checked(text: str) -> _T:
+        try:
+            return check(text)
+        except InvalidRequestError as error:
+            raise typer.BadParameter(str(error)) from error
+
     try:
-        return str(typer.prompt(question, default=default, err=True))
+        answer: _T = typer.prompt(printable(question), default=default, err=True, value_proc=checked)
     except typer.Abort as error:
         raise InvalidRequestError(
             f"not answered: {question}; see the options of `secure-rag init --help`"
         ) from error
+    return answer
 
 
 def _user() -> str:
-    return (
-        "".join(c if c.isascii() and c.isalnum() else "-" for c in getpass.getuser().lower()).strip("-")
-        or "me"
-    )
+    return "".join(c if c.isascii() and c.isalnum() else "-" for c in os_user().lower()).strip("-") or "me"

@@ -23,11 +23,12 @@ from secure_rag_api.cli import (
     runs,
     serve,
     token,
-    upgrade,
 )
+from secure_rag_api.cli.boundary import Boundary
 
 app = typer.Typer(
     name="secure-rag",
+    cls=Boundary,
     help="The gate between a company's documents and its AI.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -41,7 +42,6 @@ app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
-app.command("upgrade")(upgrade.upgrade)
 app.add_typer(directory.app, name="directory", help="Users, groups, applications, agents and their grants.")
 app.add_typer(directory.labels_app, name="labels", help="Sensitivity labels and compartments.")
 app.add_typer(ingest.app, name="ingest", help="Bring documents and their permissions into the index.")
@@ -65,7 +65,7 @@ def main() -> None:
             structlog.processors.JSONRenderer(),
         ],
     )
-    app()
+    app(prog_name="secure-rag")
 
 
 if __name__ == "__main__":

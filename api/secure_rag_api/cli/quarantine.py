@@ -8,18 +8,13 @@ import typer
 
 from secure_rag.database import quarantine as db
 from secure_rag.database.engine import write
-from secure_rag_api.cli.common import (
-    HomeOption,
-    JsonOption,
-    emit,
-    operator,
-    printable,
-    reports_errors,
-    show_pairs,
-    show_table,
-    when,
-)
-from secure_rag_api.wiring import open_installation
+from secure_rag.database.quarantine import Review, ReviewedDocument
+from secure_rag.database.tables import DocumentState
+from secure_rag.errors import InvalidRequestError, PolicyError
+from secure_rag.model.findings import Finding
+from secure_rag_api.cli.options import HomeOption, JsonOption
+from secure_rag_api.cli.output import emit, printable, printable_lines, show_pairs, show_table, when
+from secure_rag_api.cli.session import operating
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -30,11 +25,9 @@ def _group() -> None:
 
 
 @app.command("list")
-@reports_errors
 def list_(home: HomeOption, json_output: JsonOption = False) -> None:
     """Every quarantined document with the detectors that hit."""
-    with open_installation(home) as opened, opened.reader.connect() as connection:
-        operator(opened.settings)
+    with operating(home) as session, session.opened.reader.connect() as connection:
         rows = [
             {
                 "document": x.public_id,
@@ -54,24 +47,65 @@ def list_(home: HomeOption, json_output: JsonOption = False) -> None:
 
 
 @app.command("show")
-@reports_errors
 def show(
     document: Annotated[str, typer.Argument(help="Identifier of the document.")],
     home: HomeOption,
     json_output: JsonOption = False,
 ) -> None:
-    """Findings with their evidence, and reviews. The text is shown as inert text; looking is recorded."""
-    with open_installation(home) as opened:
-        actor = operator(opened.settings)
-        with opened.reader.connect() as connection:
+    """Findings with their evidence, and reviews. The text is shown as inert text; looking is recorded.
+
+    The text of a document that is not in quarantine is not shown: what is live is read like by anybody else.
+    """
+    with operating(home) as session:
+        with session.opened.reader.connect() as connection, connection.begin():
             found = db.find(connection, document)
             findings = db.findings(connection, found)
             reviews = db.reviews(connection, found)
-            text = db.maintenance_text(connection, found)
-        body = {"by": actor, "document": document, "version": found.version}
-        opened.audit.record(found.tenant, "quarantine_viewed", opened.new_id(), body)
-    head = {
+            held = found.state is DocumentState.QUARANTINED
+            shown = db.maintenance_text(connection, found) if held else None
+        body = {"document": document, "version": found.version, "read": held}
+        session.record("quarantine_viewed", body, tenant=found.tenant)
+    if json_output:
+        emit({**_head(found), "findings": _evidence(findings), "reviews": _decided(reviews), "text": shown})
+        return
+    show_pairs(_head(found))
+    for x in _evidence(findings):
+        typer.echo(printable(f"- {x['detector']} ({x['verdict']}), {x['rule']}: {x['evidence']}"))
+    for r in _decided(reviews):
+        typer.echo(printable(f"- {r['action']} by {r['by']} at {r['at']}: {r['note']}"))
+    typer.echo("Not in quarantine; its text is not shown." if shown is None else printable_lines(shown))
+
+
+@app.command("release")
+def release(
+    document: Annotated[str, typer.Argument(help="Identifier of the document.")],
+    home: HomeOption,
+    version: Annotated[int, typer.Option(help="Version that was reviewed.")],
+    note: Annotated[str, typer.Option(help="Why it is harmless.")],
+    json_output: JsonOption = False,
+) -> None:
+    """Release exactly this version. Its contributor cannot; a new version is scanned anew."""
+    if not note.strip():
+        raise InvalidRequestError("--note: say why it is harmless")
+    with operating(home) as session:
+        now = session.opened.clock.now()
+        with write(session.opened.engine) as connection:
+            try:
+                found = db.release(
+                    connection, document, version=version, reviewer=session.actor, note=note, now=now
+                )
+            except PolicyError as error:
+                raise InvalidRequestError(str(error)) from error
+            body = {"document": document, "version": version, "sha256": found.content_sha256, "note": note}
+            session.record("quarantine_released", body, tenant=found.tenant)
+        session.opened.documents_changed()
+    emit({"released": document, "version": version}) if json_output else typer.echo(f"Released {document}")
+
+
+def _head(found: ReviewedDocument) -> dict[str, object]:
+    return {
         "document": found.public_id,
+        "tenant": found.tenant,
         "path": f"{found.source}/{found.native_id}",
         "title": found.title,
         "state": found.state.name.lower(),
@@ -79,7 +113,10 @@ def show(
         "sha256": found.content_sha256,
         "contributor": found.contributor,
     }
-    evidence = [
+
+
+def _evidence(findings: list[Finding]) -> list[dict[str, object]]:
+    return [
         {
             "detector": f.detector,
             "verdict": f.verdict.value,
@@ -89,43 +126,10 @@ def show(
         }
         for f in findings
     ]
-    decided = [{"action": r.action, "by": r.reviewer, "at": when(r.at), "note": r.note} for r in reviews]
-    if json_output:
-        emit({**head, "findings": evidence, "reviews": decided, "text": text})
-        return
-    show_pairs(head)
-    for x in evidence:
-        typer.echo(printable(f"- {x['detector']} ({x['verdict']}), {x['rule']}: {x['evidence']}"))
-    for r in decided:
-        typer.echo(printable(f"- {r['action']} by {r['by']} at {r['at']}: {r['note']}"))
-    typer.echo(printable(text))
 
 
-@app.command("release")
-@reports_errors
-def release(
-    document: Annotated[str, typer.Argument(help="Identifier of the document.")],
-    home: HomeOption,
-    version: Annotated[int, typer.Option(help="Version that was reviewed.")],
-    note: Annotated[str, typer.Option(help="Why it is harmless.")],
-    json_output: JsonOption = False,
-) -> None:
-    """Release exactly this version. Its contributor cannot; a new version is scanned anew."""
-    with open_installation(home) as opened:
-        actor = operator(opened.settings)
-        with write(opened.engine) as connection:
-            found = db.release(
-                connection, document, version=version, reviewer=actor, note=note, now=opened.clock.now()
-            )
-        body = {
-            "by": actor,
-            "document": document,
-            "version": version,
-            "sha256": found.content_sha256,
-            "note": note,
-        }
-        opened.audit.record(found.tenant, "quarantine_released", opened.new_id(), body)
-    emit({"released": document, "version": version}) if json_output else typer.echo(f"Released {document}")
+def _decided(reviews: list[Review]) -> list[dict[str, object]]:
+    return [{"action": r.action, "by": r.reviewer, "at": when(r.at), "note": r.note} for r in reviews]
 
 
 def _join(value: object) -> object:

@@ -46,7 +46,10 @@ def retrieve(
         int | None, typer.Option(help="Refuse when permissions of an open source are older (seconds).")
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Say which lock of each result opened through whom, and who wrote it.")
+        bool,
+        typer.Option(
+            "--explain", help="Say which lock of each result opened through whom, and who wrote it."
+        ),
     ] = False,
     json_output: JsonOption = False,
 ) -> None:
@@ -65,7 +68,12 @@ def retrieve(
         opened = session.opened
         name = tenant_name(opened.settings, tenant)
         caller = caller_of(opened, name, subject=as_, app=app, delegation=delegation)
-        asked = {"caller": caller.caller, "subject": caller.subject, "delegation": delegation, "explain": explain}
+        asked = {
+            "caller": caller.caller,
+            "subject": caller.subject,
+            "delegation": delegation,
+            "explain": explain,
+        }
         session.record("acted_as", asked, tenant=name)
         answer = opened.retrieval.retrieve(caller, request)
         why = explain_answer(opened, caller, purpose, answer) if explain else []

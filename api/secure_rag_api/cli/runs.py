@@ -10,16 +10,10 @@ import typer
 
 from secure_rag.database import tables as t
 from secure_rag.errors import NotFoundError
-from secure_rag_api.cli.common import (
-    HomeOption,
-    JsonOption,
-    emit,
-    reports_errors,
-    show_pairs,
-    show_table,
-    when,
-)
-from secure_rag_api.wiring import open_installation
+from secure_rag_api.cli.options import HomeOption, JsonOption
+from secure_rag_api.cli.output import emit, show_pairs, show_table, when
+from secure_rag_api.cli.session import operating
+from secure_rag_ingestion.runs import Outcome
 
 app = typer.Typer(no_args_is_help=True)
 _COLUMNS = ("run", "tenant", "source", "status", "started", "finished", "by", "items", "detail")
@@ -31,14 +25,13 @@ def _group() -> None:
 
 
 @app.command("list")
-@reports_errors
 def list_(
     home: HomeOption,
-    limit: Annotated[int, typer.Option(help="Newest runs to show.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Newest runs to show.")] = 20,
     json_output: JsonOption = False,
 ) -> None:
     """Runs, newest first."""
-    with open_installation(home) as opened, opened.reader.connect() as connection:
+    with operating(home) as session, session.opened.reader.connect() as connection:
         shown = [_shown(row) for row in connection.execute(_runs().limit(limit)).all()]
     if json_output:
         emit([dict(zip(_COLUMNS, x, strict=True)) for x in shown])
@@ -47,38 +40,18 @@ def list_(
 
 
 @app.command("show")
-@reports_errors
 def show(
     run: Annotated[str, typer.Argument(help="Identifier of the run.")],
     home: HomeOption,
-    outcome: Annotated[str | None, typer.Option(help="Only items with this outcome.")] = None,
+    outcome: Annotated[Outcome | None, typer.Option(help="Only items with this outcome.")] = None,
     json_output: JsonOption = False,
 ) -> None:
     """One run with every item: outcome, reason code, durations."""
-    with open_installation(home) as opened, opened.reader.connect() as connection:
+    with operating(home) as session, session.opened.reader.connect() as connection:
         head = connection.execute(_runs().where(t.run.c.public_id == run)).one_or_none()
         if head is None:
-            raise NotFoundError(f"no run {run!r}")
-        i = t.run_item.c
-        statement = sa.select(t.run_item).join(t.run, t.run.c.id == i.run_id).where(t.run.c.public_id == run)
-        if outcome is not None:
-            statement = statement.where(i.outcome == outcome)
-        items = [
-            {
-                "item": r.native_id,
-                "outcome": r.outcome,
-                "reason": r.reason,
-                "detail": r.detail,
-                "version": r.version,
-                "class_before": r.class_before,
-                "class_after": r.class_after,
-                "chunks": r.chunks,
-                "parse_ms": round(r.parse_us / 1000, 1),
-                "embed_ms": round(r.embed_us / 1000, 1),
-                "total_ms": round(r.total_us / 1000, 1),
-            }
-            for r in connection.execute(statement.order_by(i.id)).all()
-        ]
+            raise NotFoundError(f"there is no run {run!r}; `secure-rag runs list` shows what there is")
+        items = [_item(row) for row in connection.execute(_items(run, outcome)).all()]
     summary = dict(zip(_COLUMNS, _shown(head), strict=True))
     if json_output:
         emit({"run": summary, "items": items})
@@ -86,6 +59,30 @@ def show(
     show_pairs(summary)
     columns = ("item", "outcome", "reason", "detail", "chunks", "total_ms")
     show_table(columns, [[x[c] for c in columns] for x in items])
+
+
+def _items(run: str, outcome: Outcome | None) -> sa.Select[tuple[object, ...]]:
+    i = t.run_item.c
+    statement = sa.select(t.run_item).join(t.run, t.run.c.id == i.run_id).where(t.run.c.public_id == run)
+    if outcome is not None:
+        statement = statement.where(i.outcome == outcome.value)
+    return statement.order_by(i.id)
+
+
+def _item(row: sa.Row[tuple[object, ...]]) -> dict[str, object]:
+    return {
+        "item": row.native_id,
+        "outcome": row.outcome,
+        "reason": row.reason,
+        "detail": row.detail,
+        "version": row.version,
+        "class_before": row.class_before,
+        "class_after": row.class_after,
+        "chunks": row.chunks,
+        "parse_ms": round(row.parse_us / 1000, 1),
+        "embed_ms": round(row.embed_us / 1000, 1),
+        "total_ms": round(row.total_us / 1000, 1),
+    }
 
 
 def _runs() -> sa.Select[tuple[object, ...]]:

@@ -22,7 +22,12 @@ class Session:
     actor: PrincipalId
 
     def record(
-        self, kind: str, body: Mapping[str, object], *, tenant: str = INSTALLATION, event_id: str | None = None
+        self,
+        kind: str,
+        body: Mapping[str, object],
+        *,
+        tenant: str = INSTALLATION,
+        event_id: str | None = None,
     ) -> None:
         """Record what the operator does. Call it before the act becomes visible or durable.
 

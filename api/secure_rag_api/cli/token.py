@@ -8,39 +8,45 @@ from typing import Annotated
 import typer
 
 from secure_rag.errors import InvalidRequestError
-from secure_rag_api.auth.development_issuer import DevelopmentIssuer
-from secure_rag_api.cli.common import (
+from secure_rag_api.asking import caller_of
+from secure_rag_api.auth.development_issuer import SETTINGS, DevelopmentIssuer
+from secure_rag_api.cli.options import (
+    AppOption,
+    AsOption,
+    DelegationOption,
     HomeOption,
     JsonOption,
     TenantOption,
-    emit,
-    operator,
-    reports_errors,
     tenant_name,
 )
-from secure_rag_api.wiring import open_installation
+from secure_rag_api.cli.output import emit
+from secure_rag_api.cli.session import operating
 
 
-@reports_errors
 def token(
     home: HomeOption,
-    app: Annotated[str, typer.Option("--app", help="Caller: app:…, or the agent that is the last hop.")],
-    as_: Annotated[str | None, typer.Option("--as", help="Subject: user:…, service:… or agent:….")] = None,
-    delegation: Annotated[str | None, typer.Option(help="Delegation instead of a subject.")] = None,
+    app: AppOption = None,
+    as_: AsOption = None,
+    delegation: DelegationOption = None,
     tenant: TenantOption = None,
-    lifetime: Annotated[int, typer.Option(help="Seconds until the tokens expire.")] = 3600,
+    lifetime: Annotated[
+        int, typer.Option(min=1, max=SETTINGS.max_lifetime_s, help="Seconds until the tokens expire.")
+    ] = 3600,
     json_output: JsonOption = False,
 ) -> None:
     """Issue both tokens of a call. Works in the development profile only, and only a loopback service accepts them."""
-    if (as_ is None) == (delegation is None):
-        raise InvalidRequestError("give either --as or --delegation")
-    with open_installation(home) as opened:
-        actor = operator(opened.settings)
-        chosen = tenant_name(opened.settings, tenant)
+    with operating(home) as session:
+        opened = session.opened
         issuer = DevelopmentIssuer.open(opened.home.root, opened.settings, opened.clock)
-        issued = issuer.issue(app=app, tenant=chosen, subject=as_, delegation=delegation, lifetime_s=lifetime)
-        body = {"by": actor, "caller": app, "subject": as_, "delegation": delegation}
-        opened.audit.record(chosen, "development_token", opened.new_id(), body)
+        name = tenant_name(opened.settings, tenant)
+        caller = caller_of(opened, name, subject=as_, app=app, delegation=delegation)
+        if not caller.caller.startswith(("app:", "agent:")):
+            raise InvalidRequestError(f"--app: {caller.caller} is neither an application nor an agent")
+        issued = issuer.issue(
+            app=caller.caller, tenant=name, subject=as_, delegation=delegation, lifetime_s=lifetime
+        )
+        asked = {"caller": caller.caller, "subject": as_, "delegation": delegation, "lifetime_s": lifetime}
+        session.record("development_token", asked, tenant=name)
     if json_output:
         emit(asdict(issued))
         return

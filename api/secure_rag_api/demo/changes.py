@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from secure_rag.database import tables as t
 from secure_rag.errors import ConfigError
-from secure_rag.model.ids import NEVER, Micros
+from secure_rag.model.ids import Micros
 from secure_rag_api.demo.scenarios import WorldChange
 
 Undo = Callable[[sa.Connection, Micros], None]
@@ -32,7 +32,7 @@ def apply_change(connection: sa.Connection, tenant: str, change: WorldChange, no
 
 
 def _end(connection: sa.Connection, table: sa.Table, where: sa.ColumnElement[bool], now: Micros) -> Undo:
-    live = sa.and_(where, table.c.valid_to > now)
+    live = sa.and_(where, table.c.valid_from <= now, table.c.valid_to > now)
     rows = [dict(row) for row in connection.execute(sa.select(table).where(live)).mappings()]
     if not rows:
         raise ConfigError(f"nothing in {table.name} to end")
@@ -40,10 +40,8 @@ def _end(connection: sa.Connection, table: sa.Table, where: sa.ColumnElement[boo
 
     def undo(later: sa.Connection, at: Micros) -> None:
         for row in rows:
-            row.pop("id", None)
-            later.execute(
-                sa.insert(table).values(**row | {"valid_from": at, "valid_to": max(row["valid_to"], NEVER)})
-            )
+            values = {name: value for name, value in row.items() if name != "id"}
+            later.execute(sa.insert(table).values(values | {"valid_from": at}))
 
     return undo
 

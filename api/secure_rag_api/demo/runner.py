@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,16 +12,18 @@ import sqlalchemy as sa
 from secure_rag.database import tables as t
 from secure_rag.database.delegations import Limits, create_delegation
 from secure_rag.database.engine import write
-from secure_rag.errors import ConfigError, SecureRagError
-from secure_rag.model.decisions import Answer, Reason
+from secure_rag.errors import SecureRagError
+from secure_rag.model.decisions import Answer, Notice, Reason
 from secure_rag.model.ids import Micros, PrincipalId, principal_id
-from secure_rag.model.subject import CallerIdentity
+from secure_rag.model.labels import Trust
+from secure_rag.model.subject import CallerIdentity, Subject
 from secure_rag.retrieval.request import RetrievalRequest
 from secure_rag.retrieval.why import why_withheld
 from secure_rag_api.demo.changes import Undo, apply_change
 from secure_rag_api.demo.scenarios import Scenario, Step
 
 if TYPE_CHECKING:
+    from secure_rag.database.views import ReadView
     from secure_rag_api.wiring import Installation
 
 _HOUR = 3_600_000_000
@@ -60,7 +62,7 @@ def run_scenario(opened: Installation, scenario: Scenario) -> ScenarioResult:
 
 
 @contextmanager
-def _undoing(opened: Installation) -> Iterator[list[Undo]]:
+def _undoing(opened: Installation) -> Generator[list[Undo]]:
     undos: list[Undo] = []
     try:
         yield undos
@@ -86,7 +88,7 @@ def _step(opened: Installation, scenario: Scenario, step: Step, undos: list[Undo
         return StepResult(step, (), {}, (), (f"no answer: {error}",))
     paths = _paths(opened, answer)
     returned = tuple(dict.fromkeys(paths))
-    held_back = _held_back(opened, step, caller, returned)
+    held_back = _held_back(opened, step, caller, returned, answer)
     failures = (*_failures(step, answer, returned, held_back), *_flag_failures(step, answer, paths))
     return StepResult(step, returned, held_back, tuple(x.value for x in answer.notices), failures)
 
@@ -99,9 +101,13 @@ def _failures(
     if step.empty and answer.results:
         yield f"not empty: {', '.join(returned)}"
     yield from (f"no notice {notice.value}" for notice in step.notices if notice not in answer.notices)
+    # What was only less near than others proves nothing: it would come back for another question.
+    by_chance = [x for x in step.must_not_return if held_back.get(x) is Reason.ALLOWED]
+    yield from (f"nothing held it back: {path}" for path in by_chance)
     for path, reason in step.why.items():
-        if held_back.get(path) is not reason:
-            yield f"{path}: held back for {held_back.get(path)}, expected {reason.value}"
+        found = held_back.get(path)
+        if found is not reason:
+            yield f"{path}: held back for {'nothing' if found is None else found.value}, expected {reason.value}"
 
 
 def _flag_failures(step: Step, answer: Answer, paths: list[str]) -> Iterator[str]:
@@ -116,21 +122,38 @@ def _flag_failures(step: Step, answer: Answer, paths: list[str]) -> Iterator[str
 
 
 def _held_back(
-    opened: Installation, step: Step, caller: CallerIdentity, returned: tuple[str, ...]
+    opened: Installation, step: Step, caller: CallerIdentity, returned: tuple[str, ...], answer: Answer
 ) -> dict[str, Reason]:
-    """Why each document that the scenario names is not in the answer, as an auditor sees it."""
+    """Why each document that the scenario names is not in the answer, as an auditor sees it.
+
+    `ALLOWED` means that nothing held it back: others were nearer, or it was a copy of one of them.
+    """
     named = [
         x for x in dict.fromkeys((*step.must_not_return, *step.why, *step.must_return)) if x not in returned
     ]
     with opened.views.open() as view:
-        tenant = view.tenant_key(step.tenant)
-        if tenant is None:
-            raise ConfigError(f"the scenario names an unknown tenant: {step.tenant}")
+        tenant = opened.tenant_key(step.tenant, view)
         subject = view.subject(tenant, caller, step.purpose)
         found = {path: why_withheld(view, opened.policy, subject, *path.split("/", 1)) for path in named}
-    # What the policy allows and the answer lacks was kept apart by trust, or did not rank high enough.
-    mixed = {path for path, reason in found.items() if reason is Reason.ALLOWED}
-    return found | dict.fromkeys(mixed, Reason.MIXED_TRUST)
+        apart = [
+            path
+            for path, reason in found.items()
+            if reason is Reason.ALLOWED and _kept_apart(view, subject, path, answer)
+        ]
+    return found | dict.fromkeys(apart, Reason.MIXED_TRUST)
+
+
+def _kept_apart(view: ReadView, subject: Subject, path: str, answer: Answer) -> bool:
+    """Whether a document is of the side that the answer says was left out."""
+    status = view.document_status(subject.tenant, *path.split("/", 1))
+    if status is None or status.class_key is None:
+        return False
+    cls = view.classes(subject.tenant, [status.class_key])[status.class_key]
+    taxonomy = subject.taxonomy
+    confidential = taxonomy.rank_of_content(cls.label) >= taxonomy.rank_of_content(taxonomy.mix_threshold)
+    return (cls.trust is Trust.EXTERNAL and Notice.EXTERNAL_WITHHELD in answer.notices) or (
+        confidential and Notice.CONFIDENTIAL_WITHHELD in answer.notices
+    )
 
 
 def _caller(opened: Installation, step: Step) -> CallerIdentity:
@@ -140,10 +163,7 @@ def _caller(opened: Installation, step: Step) -> CallerIdentity:
     parent: str | None = None
     creator: PrincipalId = app
     now = opened.clock.now()
-    with opened.views.open() as view:
-        tenant = view.tenant_key(step.tenant)
-    if tenant is None:
-        raise ConfigError(f"the scenario names an unknown tenant: {step.tenant}")
+    tenant = opened.tenant_key(step.tenant)
     for name in step.through:
         agent = principal_id(name)
         with write(opened.engine) as connection:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from secure_rag.errors import ConfigError
 from secure_rag.model.decisions import Notice, Reason
@@ -30,6 +30,12 @@ class WorldChange(_Model):
 
     end_membership: EndMembership | None = None
     expire_grant: str | None = None
+
+    @model_validator(mode="after")
+    def _one_change(self) -> WorldChange:
+        if (self.end_membership is None) == (self.expire_grant is None):
+            raise ValueError("exactly one change")
+        return self
 
 
 class Step(_Model):
@@ -65,6 +71,12 @@ class ScenarioFile(_Model):
     """`scenarios.yaml`."""
 
     scenarios: Annotated[tuple[Scenario, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _ids_are_unique(self) -> ScenarioFile:
+        if len({x.id for x in self.scenarios}) != len(self.scenarios):
+            raise ValueError("two scenarios have the same id")
+        return self
 
 
 def load_scenarios(path: Path) -> tuple[Scenario, ...]:

@@ -24,7 +24,10 @@ SERVE = """
 import json, socket, sys
 def refuse(*args, **kwargs):
     raise AssertionError("network")
-socket.socket = socket.create_connection = socket.getaddrinfo = refuse
+class Refused(socket.socket):
+    __init__ = refuse
+socket.socket = Refused
+socket.create_connection = socket.getaddrinfo = refuse
 from pathlib import Path
 from secure_rag.embedding import open_embedder
 texts = json.loads(sys.argv[2])

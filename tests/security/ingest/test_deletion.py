@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import sqlite3
 from collections.abc import Generator
 from pathlib import Path
@@ -104,29 +103,6 @@ def test_a_reader_that_holds_the_log_delays_the_erasure_and_the_next_run_finishe
     assert world.run(other).report.detail == ""
     assert files_holding(world.root, SECRET) == {}
     assert receipts(world)[0]["control.db"].startswith("erased at ")
-
-
-@control("ingest:deletion-erases")
-def test_deleted_rows_leave_no_copy_where_sqlite_once_moved_them(world: World, wiki: Source) -> None:
-    """Balancing a table copies rows and leaves the old bytes: `secure_delete` alone does not reach them."""
-    source = random.Random(20)
-    alive: dict[str, bytes] = {}
-    dead: list[bytes] = []
-    for round_ in range(8):
-        for name in source.sample(sorted(alive), len(alive) // 2):
-            dead.append(alive.pop(name))
-            (wiki.folder / name).unlink()
-        for number in range(25):
-            mark = f"mark-{round_}-{number}-{source.getrandbits(64):016x}"
-            name = f"{mark}.txt"
-            words = " ".join(f"{mark} {source.getrandbits(40):010x}" for _ in range(source.randrange(1, 160)))
-            wiki.write(name, words)
-            alive[name] = f"{mark} ".encode()
-        world.run(wiki)
-    data = world.opened.home.control.read_bytes()
-    assert len(dead) > 80
-    assert [x for x in dead if x in data] == []
-    assert all(x in data for x in alive.values())
 
 
 def test_the_clock_may_be_set_back_before_a_deletion(tmp_path: Path, wiki: Source) -> None:

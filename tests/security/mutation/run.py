@@ -57,6 +57,18 @@ TESTS: Final = (
     "tests/property/acl/test_decisions_equal.py::test_an_index_that_grew_in_steps_is_the_index_built_at_once",
 )
 TIMEOUT_S: Final = 180
+# Imported once, here, so that not every child has to.
+_THIRD_PARTY: Final = (
+    "alembic",
+    "casbin",
+    "hypothesis",
+    "numpy",
+    "pydantic",
+    "pyroaring",
+    "sqlalchemy",
+    "structlog",
+    "yaml",
+)
 # These need arguments, or change nothing.
 _SKIPPED: Final = {"core/VariableReplacer", "core/VariableInserter", "core/NoOp"}
 
@@ -197,6 +209,8 @@ def main() -> int:
     chosen = options.parse_args()
     part, parts = (int(x) for x in chosen.part.split("/"))
     reasons = justified()
+    for name in _THIRD_PARTY:
+        importlib.import_module(name)
     if not survives(None):
         say("the tests fail without a mutant")
         return 1

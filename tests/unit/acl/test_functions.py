@@ -101,3 +101,12 @@ def test_the_state_of_a_lock(lock: Lock, state: LockState) -> None:
     assert lock_state(lock, subject, NOW) is state
     assert f.lock_opens(lock, subject, NOW) is (state is LockState.OPEN)
     assert f.lock_denied(lock, subject) is (state in (LockState.DENIED, LockState.UNRESOLVED))
+
+
+@control("acl:empty-policy-denies")
+def test_one_empty_argument_is_enough_for_a_no() -> None:
+    for function in (f.same_tenant, f.dominates, f.need_to_know):
+        assert function(SUBJECT, "") is False  # type: ignore[arg-type]  # what an empty request would pass
+        assert function("", CLASS) is False  # type: ignore[arg-type]  # as above
+    assert f.hops_allow(SUBJECT, "read", "", NOW) is False  # type: ignore[arg-type]  # as above
+    assert f.hops_allow("", "read", CLASS, NOW) is False  # type: ignore[arg-type]  # as above
