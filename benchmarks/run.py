@@ -21,9 +21,10 @@ def main() -> None:
         figures |= policy.run()
         world = World().build()
         stored = store_world(world, folder / "world")
-        figures |= end_to_end.run(world, stored)
+        answers = end_to_end.run(world, stored)
         # Last, since it adds and re-points documents.
-        figures |= store_search.measure(world, stored)
+        searches = store_search.measure(world, stored)
+        figures |= answers | searches | {"leaks": answers["leaks"] + searches["leaks"]}
     for name, value in figures.items():
         print(f"{name:44} {value:.4g}")
     print(json.dumps({name: round(float(value), 6) for name, value in figures.items()}))

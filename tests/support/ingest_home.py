@@ -252,6 +252,7 @@ def index(installation: Installation) -> dict[str, dict[str, object]]:
                 "state": STATES[row.state],
                 "head": (row.title, row.mime, row.contributor, row.content_sha256, row.pipeline_id),
                 "public_id": row.public_id,
+                "version": row.version,
                 "class": _class(connection, row.class_id, names),
                 "permissions": (row.permission_digest, row.origins, row.unresolved),
                 "chunks": _rows(connection, t.chunk, row.id, ("ord", "start", "end", "headings", "text")),

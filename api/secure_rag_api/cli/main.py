@@ -23,6 +23,7 @@ from secure_rag_api.cli import (
     runs,
     serve,
     token,
+    upgrade,
 )
 from secure_rag_api.cli.boundary import Boundary
 
@@ -42,6 +43,7 @@ app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
+app.command("upgrade")(upgrade.upgrade)
 app.add_typer(directory.app, name="directory", help="Users, groups, applications, agents and their grants.")
 app.add_typer(directory.labels_app, name="labels", help="Sensitivity labels and compartments.")
 app.add_typer(ingest.app, name="ingest", help="Bring documents and their permissions into the index.")

@@ -107,6 +107,8 @@ class FilesystemConnector:
             ItemFailedError: gone, unreadable, too large, not a plain file, or changing all the time.
         """
         *folders, name = native_id.split("/")
+        if any(part in ("", ".", "..") for part in (*folders, name)):
+            raise ItemFailedError(ReasonCode.BAD_NAME, "not a path below the root")
         for _ in range(_READ_ATTEMPTS):
             with self._folder(tuple(folders)) as folder, _opened(folder, name) as file:
                 before = os.fstat(file)

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
+from sqlalchemy.exc import IntegrityError
 
 from secure_rag.database import migrations
 from secure_rag.database.backup import back_up, restore
@@ -129,7 +129,7 @@ def test_a_rebuilt_table_has_its_triggers(
     moved = rows(home.control, VERSIONS)
     change(home.control, "UPDATE principal SET state = 'disabled' WHERE name = 'user:ann'")
     assert rows(home.control, VERSIONS) != moved
-    with pytest.raises(sa.exc.IntegrityError, match="immutable"):
+    with pytest.raises(IntegrityError, match="immutable"):
         change(home.control, "DELETE FROM acl_class")
 
 
@@ -240,7 +240,7 @@ def test_a_rebuild_keeps_what_refers_to_the_table(
     assert [rows(home.control, query) for query in queries] == before
     assert all(before)
     # And the next connection enforces references again.
-    with pytest.raises(sa.exc.IntegrityError, match="FOREIGN KEY"):
+    with pytest.raises(IntegrityError, match="FOREIGN KEY"):
         change(home.control, "INSERT INTO badge (owner) VALUES (999)")
 
 

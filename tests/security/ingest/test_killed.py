@@ -19,6 +19,9 @@ from tests.controls import control
 from tests.support.ingest_home import Source, create_company, files_holding, index, opened, states
 from tests.support.server import PYTHONPATH, ROOT
 
+# One worker: the fixture is a whole run in a process of its own.
+pytestmark = pytest.mark.xdist_group("ingest-killed")
+
 GONE = b"umbra-cobalt"
 WORDS = ("pump", "valve", "sensor", "budget", "leave", "audit", "torque", "north", "gasket", "meter")
 
@@ -132,7 +135,7 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trial, dict[str, d
 
 
 @control("ingest:crash-safe")
-def test_killed_twenty_times_while_changes_are_taken_in(
+def test_killed_in_every_part_of_a_run_and_repeated(
     second: tuple[Trial, dict[str, dict[str, object]], int],
 ) -> None:
     trial, expected, lines = second

@@ -61,7 +61,6 @@ TIMEOUT_S: Final = 180
 _THIRD_PARTY: Final = (
     "alembic",
     "casbin",
-    "hypothesis",
     "numpy",
     "pydantic",
     "pyroaring",
