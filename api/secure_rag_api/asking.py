@@ -27,17 +27,32 @@ def caller_of(
 ) -> CallerIdentity:
     """Who asks for whom. Without `app` it is the tenant's only application, or the last hop of the delegation.
 
+    Only an operator is told what does not exist; to a caller it all looks the same.
+
     Raises:
-        InvalidRequestError: not exactly one of subject and delegation, a malformed name, or no single caller.
+        InvalidRequestError: not exactly one of subject and delegation, a malformed name, no single caller, or one
+            that is no active application or agent.
+        NotFoundError: there is no such tenant.
     """
     if (subject is None) == (delegation is None):
-        raise InvalidRequestError("give either --as or --delegation")
+        raise InvalidRequestError("give either a subject (--as) or a delegation")
     try:
-        caller = principal_id(app) if app else _only_caller(opened, tenant, delegation)
+        named = None if app is None else principal_id(app)
         who = None if subject is None else principal_id(subject)
     except PolicyError as error:
         raise InvalidRequestError(str(error)) from error
-    return CallerIdentity(tenant, caller, who, delegation)
+    key = opened.tenant_key(tenant)
+    callers = _callers(
+        opened, key, None if named else delegation, ("app",) if named is None else ("app", "agent")
+    )
+    if named is not None and named not in callers:
+        raise InvalidRequestError(f"{named} is no active application or agent of tenant {tenant!r}")
+    if named is None and len(callers) != 1:
+        if delegation is not None:
+            raise InvalidRequestError(f"tenant {tenant!r} has no delegation {delegation!r}")
+        known = f"one of {', '.join(callers)}" if callers else f"tenant {tenant!r} has no active one"
+        raise InvalidRequestError(f"name the calling application (--app): {known}")
+    return CallerIdentity(tenant, named or callers[0], who, delegation)
 
 
 def explain_answer(
@@ -123,20 +138,15 @@ def _reason(row: _Documents, reasons: dict[ClassKey, Reason], now: Micros) -> Re
     return Reason.ACL_STALE if stale else reason
 
 
-def _only_caller(opened: Installation, tenant: str, delegation: str | None) -> PrincipalId:
+def _callers(
+    opened: Installation, tenant: TenantKey, delegation: str | None, kinds: tuple[str, ...]
+) -> list[PrincipalId]:
+    """Active callers of these kinds, or the last hop of a delegation."""
     p, d = t.principal.c, t.delegation.c
-    statement = (
-        sa.select(p.name).join(t.tenant, t.tenant.c.id == p.tenant_id).where(t.tenant.c.name == tenant)
-    )
+    statement = sa.select(p.name).where(p.tenant_id == tenant)
     if delegation is None:
-        statement = statement.where(p.kind == "app", p.state == "active")
+        statement = statement.where(p.kind.in_(kinds), p.state == "active")
     else:
         statement = statement.join(t.delegation, d.agent_id == p.id).where(d.public_id == delegation)
     with opened.reader.connect() as connection:
-        names = connection.execute(statement.order_by(p.name)).scalars().all()
-    if len(names) == 1:
-        return principal_id(names[0])
-    if delegation is not None:
-        raise InvalidRequestError(f"tenant {tenant!r} has no delegation {delegation!r}")
-    known = f"one of {', '.join(names)}" if names else f"tenant {tenant!r} has no active application"
-    raise InvalidRequestError(f"name the calling application with --app: {known}")
+        return [principal_id(x) for x in connection.execute(statement.order_by(p.name)).scalars()]

@@ -111,7 +111,7 @@ def _vectors(connection: sa.Connection) -> Iterator[str]:
         .where(d.state == int(DocumentState.LIVE), floats != 4 * d.n_chunks * e.dimensions)
     ).scalar_one()
     if damaged:
-        yield f"{_documents(damaged)} with damaged vectors, never found until their content changes"
+        yield f"{documents(damaged)} with damaged vectors, never found until their content changes"
 
 
 def _directory(opened: Installation, connection: sa.Connection) -> Iterator[str]:
@@ -178,11 +178,11 @@ def _sources(opened: Installation, connection: sa.Connection, sources: list[Sour
             since = "were never confirmed" if source.acl_as_of <= 0 else "are too old"
             yield f"{name}: its permissions {since}, so its documents are withheld: `secure-rag ingest run`"
         if source.states.get("quarantined"):
-            yield f"{name}: {_documents(source.states['quarantined'])} in quarantine: `secure-rag quarantine list`"
+            yield f"{name}: {documents(source.states['quarantined'])} in quarantine: `secure-rag quarantine list`"
         if source.default_label_documents:
             label = taxonomies.get(source.tenant, "the default")
             yield (
-                f"{name}: {_documents(source.default_label_documents)} labelled {label}, the label of what has"
+                f"{name}: {documents(source.default_label_documents)} labelled {label}, the label of what has"
                 " none; `default_label` in its source.yaml gives another"
             )
         yield from _last_run(connection, source, name)
@@ -210,7 +210,7 @@ def _last_run(connection: sa.Connection, source: SourceHealth, name: str) -> Ite
         return
     if head.status not in (RunStatus.COMPLETED, RunStatus.RUNNING):
         yield f"{name}: its last run {head.public_id} was {head.status}: {head.detail}"
-    failed = dict(
+    failed: dict[str, int] = dict(
         connection.execute(
             sa.select(i.reason, sa.func.count())
             .where(i.run_id == head.id, i.outcome == Outcome.FAILED.value)
@@ -219,7 +219,7 @@ def _last_run(connection: sa.Connection, source: SourceHealth, name: str) -> Ite
     )
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(failed.items()))
     if failed:
-        total = _documents(sum(failed.values()))
+        total = documents(sum(failed.values()))
         yield (
             f"{name}: {total} failed in its last run and are withheld ({reasons}):"
             f" `secure-rag runs show {head.public_id} --outcome failed`"
@@ -232,13 +232,14 @@ def _names(connection: sa.Connection) -> Iterator[str]:
         effect = "grants nothing" if x.effect == "allow" else "closes the lock for everybody"
         yield (
             f"source {x.tenant}/{x.source}: {json.dumps(x.name, ensure_ascii=False)} is not mapped; in the"
-            f" {x.effect} list of {_documents(x.documents)} it {effect}"
+            f" {x.effect} list of {documents(x.documents)} it {effect}"
         )
     if len(unresolved) > _SHOWN:
         yield f"and {len(unresolved) - _SHOWN} more names that are not mapped"
 
 
-def _documents(count: int) -> str:
+def documents(count: int) -> str:
+    """A number of documents, for people."""
     return f"{count} document{'' if count == 1 else 's'}"
 
 

@@ -46,9 +46,12 @@ def find_manifests(opened: Installation, given: Sequence[Path]) -> list[Path]:
             raise ConfigError(f"{path}: no such file or folder")
     if not manifests:
         raise ConfigError(f"no {MANIFEST} below {', '.join(str(x) for x in given)}")
-    roots = _roots(manifests) | _roots(x for x in registered if x.exists())
-    for path in manifests:
-        _refuse_below(roots, path, "a manifest")
+    # A path that is registered was named by an operator before.
+    new = [path for path in manifests if path.resolve() not in registered]
+    if new:
+        roots = _roots(manifests) | _roots(x for x in registered if x.exists())
+        for path in new:
+            _refuse_below(roots, path, "a manifest")
     return list(dict.fromkeys(manifests))
 
 

@@ -163,6 +163,22 @@ def start(home: Path, plan: Plan) -> list[Path]:
     return written
 
 
+def user_name() -> str:
+    """The OS user as a name that a principal can have."""
+    plain = "".join(c if c.isascii() and c.isalnum() else "-" for c in os_user().lower())
+    return plain.strip("-") or "me"
+
+
+def differs(home: Path, plan: Plan) -> bool:
+    """Whether a home with one folder was made by another plan, or was changed since."""
+    for path, content in _contents(home, plan).items():
+        if path.name in (MANIFEST, "mapping.yaml") and (
+            not path.is_file() or yaml.safe_load(path.read_bytes()) != content
+        ):
+            return True
+    return False
+
+
 def _register(opened: Installation, path: Path) -> None:
     manifest = load_manifest(path)
     with opened.views.open() as view:
@@ -172,23 +188,28 @@ def _register(opened: Installation, path: Path) -> None:
         register_source(connection, tenant, taxonomy, manifest, path)
 
 
-def _write(root: Path, plan: Plan) -> list[Path]:
+def _contents(root: Path, plan: Plan) -> dict[Path, dict[str, object]]:
     contents: dict[Path, dict[str, object]] = {
         root / "labels.yaml": _labels(plan),
         root / "directory.yaml": _directory(plan),
     }
     for name, folder in _named(plan.folders).items():
         place = root if len(plan.folders) == 1 else root / "sources" / name
-        if place != root:
-            make_private_folder(place.parent)
-            make_private_folder(place)
         contents[place / MANIFEST] = _manifest(plan, name, folder)
         contents[place / "mapping.yaml"] = {
             "source": name,
             "principals": [],
             "rules": [{"path": "**", "allow": [str(x) for x in folder.readers]}],
         }
+    return contents
+
+
+def _write(root: Path, plan: Plan) -> list[Path]:
+    contents = _contents(root, plan)
     for path, content in contents.items():
+        if path.parent != root:
+            make_private_folder(path.parent.parent)
+            make_private_folder(path.parent)
         body = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
         write_private(path, f"# {_NOTES[path.name]}\n{body}")
     return list(contents)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -55,6 +55,9 @@ if TYPE_CHECKING:
 
 _SECOND = 1_000_000
 _PIPELINE_FORMAT = 1
+_PARSING_LIBRARIES = (
+    "kreuzberg", "pypdfium2", "selectolax", "defusedxml", "charset-normalizer", "markdown-it-py"
+)  # fmt: skip
 
 
 @dataclass
@@ -160,7 +163,7 @@ class Installation:
         chunker = Chunker(700, 900, tokens=tokens, reserved_tokens=RESERVED_TOKENS if tokens else 0)
         parts = (
             _PIPELINE_FORMAT,
-            *(f"{name}-{version(name)}" for name in ("kreuzberg", "pypdfium2", "selectolax", "defusedxml")),
+            *(f"{name}-{version(name)}" for name in _PARSING_LIBRARIES),
             chunker.chunker_id,
             detection_digest((*scanner.detectors, burst)),
             self.embedder.engine_id,
@@ -215,7 +218,7 @@ class Installation:
 @contextmanager
 def open_installation(
     root: Path, *, clock: Clock | None = None, embedder: Embedder | None = None
-) -> Iterator[Installation]:
+) -> Generator[Installation]:
     """Open a home; everything that was made on the way is closed at the end.
 
     Raises:
@@ -251,9 +254,9 @@ def create_installation(root: Path, settings_text: str, *, beside: frozenset[str
     home = Home(root.resolve())
     if home.control.exists():
         raise ConfigError(f"{home.root}: there is a home already")
-    make_private_folder(home.root)
-    if any(path.name not in beside for path in home.root.iterdir()):
+    if home.root.is_dir() and any(path.name not in beside for path in home.root.iterdir()):
         raise ConfigError(f"{home.root}: not empty; a home gets a folder of its own")
+    make_private_folder(home.root)
     try:
         write_private(home.settings, settings_text)
         load_settings(home.root)

@@ -25,7 +25,8 @@ class Result(_Value):
     title: str
     headings: tuple[str, ...]
     text: str
-    score: float
+    score: float | None
+    """Cosine similarity to the query; `None` for a chunk that was fetched by its id."""
     label: str
     """Name of the sensitivity label."""
     trust: Trust

@@ -31,7 +31,10 @@ _DATABASES: Final = ("control.db", "audit.db", "contexts.db")
 
 
 def back_up(home: Home, target: Path, now: Micros) -> dict[str, str]:
-    """Copy databases (consistently, while in use), keys and settings into a new folder; returns its digests.
+    """Copy databases (consistently, while in use), keys, settings and the data owners' files into a new folder.
+
+    Returns:
+        The digest of each file.
 
     Raises:
         ConfigError: the target exists already or cannot be written.
@@ -49,8 +52,7 @@ def back_up(home: Home, target: Path, now: Micros) -> dict[str, str]:
             ):
                 original.backup(copy)
     shutil.copytree(home.keys, target / "keys")
-    if home.settings.exists():
-        shutil.copy2(home.settings, target / home.settings.name)
+    _copy_owners_files(home.root, target)
     digests = {
         str(path.relative_to(target)): _sha256(path) for path in sorted(target.rglob("*")) if path.is_file()
     }
@@ -72,9 +74,10 @@ def restore(backup: Path, home: Home, now: Micros) -> None:
     shutil.copytree(backup / "keys", home.keys)
     home.keys.chmod(0o700)
     home.locks.mkdir(mode=0o700)
-    for name in (*_DATABASES[1:], home.settings.name):
+    for name in _DATABASES[1:]:
         if (backup / name).exists():
             shutil.copy2(backup / name, home.root / name)
+    _copy_owners_files(backup, home.root)
     # The control database gets its name last: a restore that is killed leaves no home that serves old rights.
     draft = home.control.with_suffix(".restoring")
     shutil.copy2(backup / home.control.name, draft)
@@ -87,6 +90,16 @@ def restore(backup: Path, home: Home, now: Micros) -> None:
         raise ConfigError(f"{draft}: cannot be completed; is the disk full?")
     draft.rename(home.control)
     home.check()
+
+
+def _copy_owners_files(source: Path, target: Path) -> None:
+    """Settings, and what `secure-rag init` writes into a home for people to edit: directory, labels, manifests."""
+    for path in sorted([*source.glob("*.yaml"), *source.glob("sources/*/*.yaml")]):
+        if path.is_file() and not path.is_symlink():
+            copy = target / path.relative_to(source)
+            for folder in (copy.parent.parent, copy.parent):
+                folder.mkdir(mode=0o700, exist_ok=True)
+            shutil.copy2(path, copy)
 
 
 def _forget(connection: sa.Connection, now: Micros) -> None:

@@ -89,10 +89,10 @@ def unresolved_names(connection: sa.Connection) -> list[UnresolvedName]:
     for tenant, source, stored, count in rows:
         for entry in json.loads(stored):
             found[tenant, source, entry] += count
-    names = [
-        UnresolvedName(tenant, source, *entry.split(" ", 1), count)
-        for (tenant, source, entry), count in found.items()
-    ]
+    names: list[UnresolvedName] = []
+    for (tenant, source, entry), count in found.items():
+        effect, _, name = entry.partition(" ")
+        names.append(UnresolvedName(tenant, source, effect, name, count))
     return sorted(names, key=lambda x: (x.effect != "deny", -x.documents, x.tenant, x.source, x.name))
 
 

@@ -20,6 +20,7 @@ from secure_rag.model.subject import CallerIdentity
 from secure_rag.ports import Clock, Embedder
 from secure_rag.retrieval.request import RetrievalRequest
 from secure_rag.retrieval.why import why_withheld
+from secure_rag.stores.embedded import EmbeddedStore
 from secure_rag.testing.static_embedder import HashingEmbedder
 from secure_rag_acl.directory import import_directory
 from secure_rag_acl.directory_files import parse_directory
@@ -150,7 +151,9 @@ class World:
 
     def ask(self, who: str, query: str, k: int = 20) -> set[str]:
         """Documents (`source/native id`) that an answer holds."""
-        self.opened.store.refresh()
+        store = self.opened.store
+        assert isinstance(store, EmbeddedStore)
+        store.refresh()
         return ask(self.opened, who, query, k)
 
     def why(self, who: str, path: str) -> str:
@@ -169,20 +172,24 @@ class World:
 
 @contextmanager
 def company(
-    base: Path, *, clock: Clock | None = None, embedder: Embedder | None = None, tenants: Iterable[str] = ("acme",)
+    base: Path,
+    *,
+    clock: Clock | None = None,
+    embedder: Embedder | None = None,
+    tenants: Iterable[str] = ("acme",),
 ) -> Generator[World]:
     """A fresh home below `base` with labels and directory, opened."""
-    create_company(base, tenants)
+    create_company(base, tenants, clock)
     with opened(base, clock=clock, embedder=embedder) as world:
         yield world
 
 
-def create_company(base: Path, tenants: Iterable[str] = ("acme",)) -> None:
+def create_company(base: Path, tenants: Iterable[str] = ("acme",), clock: Clock | None = None) -> None:
     """The same, closed."""
     operators = {"root": "user:operator"}
     settings = {"profile": "development", "tenant": "acme", "operators": operators}
     create_installation(base / "home", yaml.safe_dump(settings))
-    with open_installation(base / "home") as fresh:
+    with open_installation(base / "home", clock=clock) as fresh:
         for tenant in tenants:
             import_company(fresh, tenant)
 
@@ -192,7 +199,10 @@ def import_company(fresh: Installation, tenant: str = "acme") -> None:
     labels, directory = LABELS | {"tenant": tenant}, DIRECTORY | {"tenant": tenant}
     now = fresh.clock.now()
     import_labels(
-        fresh.engine, parse_labels(yaml.safe_dump(labels).encode(), "labels.yaml"), actor="user:operator", now=now
+        fresh.engine,
+        parse_labels(yaml.safe_dump(labels).encode(), "labels.yaml"),
+        actor="user:operator",
+        now=now,
     )
     parsed = parse_directory(yaml.safe_dump(directory).encode(), "directory.yaml")
     import_directory(fresh.engine, parsed, actor="user:operator", now=now)
@@ -201,7 +211,9 @@ def import_company(fresh: Installation, tenant: str = "acme") -> None:
 @contextmanager
 def opened(base: Path, *, clock: Clock | None = None, embedder: Embedder | None = None) -> Generator[World]:
     """The home below `base`, opened like another process does."""
-    with open_installation(base / "home", clock=clock, embedder=embedder or HashingEmbedder(DIMENSIONS)) as found:
+    with open_installation(
+        base / "home", clock=clock, embedder=embedder or HashingEmbedder(DIMENSIONS)
+    ) as found:
         yield World(base, found)
 
 
@@ -241,7 +253,9 @@ def states(installation: Installation) -> dict[str, str]:
 def index(installation: Installation) -> dict[str, dict[str, object]]:
     """Everything that the index holds, by content and not by key: two equal indexes compare equal."""
     with installation.reader.connect() as connection:
-        names = {key: name for key, name in connection.execute(sa.select(t.principal.c.id, t.principal.c.name)).all()}
+        names: dict[int, str] = dict(
+            connection.execute(sa.select(t.principal.c.id, t.principal.c.name)).all()
+        )
         rows = connection.execute(
             sa.select(t.document, t.source.c.name.label("source"), t.tenant.c.name.label("tenant"))
             .join(t.source, t.source.c.id == t.document.c.source_id)
@@ -257,14 +271,18 @@ def index(installation: Installation) -> dict[str, dict[str, object]]:
                 "permissions": (row.permission_digest, row.origins, row.unresolved),
                 "chunks": _rows(connection, t.chunk, row.id, ("ord", "start", "end", "headings", "text")),
                 "vectors": _rows(connection, t.document_vectors, row.id, ("vectors",)),
-                "findings": _rows(connection, t.finding, row.id, ("detector", "verdict", "score", "evidence", "rule")),
+                "findings": _rows(
+                    connection, t.finding, row.id, ("detector", "verdict", "score", "evidence", "rule")
+                ),
             }
             for row in rows
             if row.state != int(DocumentState.DELETED)
         }
 
 
-def _rows(connection: sa.Connection, table: sa.Table, key: int, columns: Iterable[str]) -> list[tuple[object, ...]]:
+def _rows(
+    connection: sa.Connection, table: sa.Table, key: int, columns: Iterable[str]
+) -> list[tuple[object, ...]]:
     wanted = [table.c[x] for x in columns]
     found = connection.execute(sa.select(*wanted).where(table.c.document_id == key).order_by(*wanted)).all()
     return [tuple(row) for row in found]
@@ -304,9 +322,10 @@ def vectors_of(installation: Installation, native_id: str) -> bytes:
     """The stored vectors of one document."""
     d, v = t.document.c, t.document_vectors.c
     with installation.reader.connect() as connection:
-        return connection.execute(
+        found = connection.execute(
             sa.select(v.vectors).join(t.document, d.id == v.document_id).where(d.native_id == native_id)
         ).scalar_one()
+    return bytes(found)
 
 
 def acl_as_of(installation: Installation, source: str) -> Micros:

@@ -17,9 +17,9 @@ from secure_rag.config import load_settings
 from secure_rag.database.home import Home
 from secure_rag.errors import ConfigError
 from secure_rag_api.cli.boundary import ExitCode
+from secure_rag_api.cli.operation import operating
 from secure_rag_api.cli.options import HomeOption, JsonOption, TenantOption
 from secure_rag_api.cli.output import emit, printable, show_pairs, when
-from secure_rag_api.cli.session import operating
 from secure_rag_api.operators import operator
 
 app = typer.Typer(no_args_is_help=True)
@@ -84,9 +84,9 @@ def checkpoint(
     json_output: JsonOption = False,
 ) -> None:
     """Sign the heads of all chains and export them. Exit code 1 when a chain does not verify."""
-    with operating(home) as session:
-        session.record("audit_checkpoint_exported", {"file": str(file)})
-        result = session.opened.audit.export_checkpoint(file)
+    with operating(home) as work:
+        work.record("audit_checkpoint_exported", {"file": str(file)})
+        result = work.opened.audit.export_checkpoint(file)
     if json_output:
         emit(asdict(result))
     else:
@@ -102,11 +102,11 @@ def prune(home: HomeOption, json_output: JsonOption = False) -> None:
 
     Exit code 1 when a chain does not verify and was left alone, or old bytes are still held by a reader.
     """
-    with operating(home) as session:
-        days = session.opened.settings.audit.retention_days
+    with operating(home) as work:
+        days = work.opened.settings.audit.retention_days
         if days is None:
-            raise ConfigError(f"{session.opened.home.settings}: audit.retention_days is not set")
-        session.record("audit_prune", {"days": days})
-        result = session.opened.audit.prune(cutoff(session.opened.clock.now(), days))
+            raise ConfigError(f"{work.opened.home.settings}: audit.retention_days is not set")
+        work.record("audit_prune", {"days": days})
+        result = work.opened.audit.prune(cutoff(work.opened.clock.now(), days))
     emit(asdict(result)) if json_output else show_pairs(asdict(result))
     raise typer.Exit(ExitCode.DONE if result.erased and not result.problems else ExitCode.ATTENTION)

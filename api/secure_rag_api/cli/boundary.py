@@ -15,8 +15,8 @@ from contextlib import suppress
 from enum import IntEnum
 from typing import Any, Final
 
-import sqlalchemy as sa
 import typer
+from sqlalchemy import exc
 from typer.core import TyperGroup
 
 from secure_rag.errors import (
@@ -56,7 +56,7 @@ _CODES: Final[tuple[tuple[type[SecureRagError], ExitCode], ...]] = (
     (ModelError, ExitCode.CONFIG),
     (IngestionError, ExitCode.CONFIG),
 )
-_OURS: Final = (SecureRagError, OSError, sqlite3.Error, sa.exc.SQLAlchemyError, KeyboardInterrupt)
+_OURS: Final = (SecureRagError, OSError, sqlite3.Error, exc.SQLAlchemyError, KeyboardInterrupt)
 
 
 def exit_code(error: BaseException) -> ExitCode:
@@ -69,7 +69,7 @@ def exit_code(error: BaseException) -> ExitCode:
         return ExitCode.PIPE_CLOSED
     if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError | PermissionError):
         return ExitCode.CONFIG
-    if isinstance(error, OSError | sqlite3.Error | sa.exc.SQLAlchemyError):
+    if isinstance(error, OSError | sqlite3.Error | exc.SQLAlchemyError):
         return ExitCode.UNAVAILABLE
     return ExitCode.FAULT
 
@@ -82,7 +82,7 @@ def complain(error: BaseException) -> None:
 class Boundary(TyperGroup):
     """The root of all commands. What a command raises does not pass it."""
 
-    def invoke(self, ctx: typer.Context) -> Any:  # noqa: ANN401 -- the signature of the base class
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 -- the base class names types that typer keeps to itself
         """Run a command; an error becomes a line and an exit code."""
         try:
             return super().invoke(ctx)
@@ -111,7 +111,7 @@ def _message(error: BaseException) -> str:
     if isinstance(error, OSError):
         name = f"{error.filename}: " if error.filename else ""
         return f"{name}{error.strerror or error}"
-    if isinstance(error, sqlite3.Error | sa.exc.SQLAlchemyError):
+    if isinstance(error, sqlite3.Error | exc.SQLAlchemyError):
         cause = getattr(error, "orig", None) or error
         return f"a database of the home cannot be used: {cause}"
     return f"a fault of this program: {type(error).__name__}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import sqlalchemy as sa
 import typer
@@ -14,9 +14,9 @@ from secure_rag.database.delegations import Limits, create_delegation, revoke_de
 from secure_rag.database.engine import write
 from secure_rag.errors import InvalidRequestError, PolicyError
 from secure_rag.model.ids import Compartment, LabelId, Micros, TenantKey
+from secure_rag_api.cli.operation import operating
 from secure_rag_api.cli.options import HomeOption, JsonOption, TenantOption, instant, principal, tenant_name
 from secure_rag_api.cli.output import emit, show_table, when
-from secure_rag_api.cli.session import operating
 from secure_rag_api.wiring import Installation
 
 app = typer.Typer(no_args_is_help=True)
@@ -40,23 +40,26 @@ def _group() -> None:
     """Let an agent act for somebody, or stop it."""
 
 
+SourceOption = Annotated[list[str] | None, typer.Option(help="Only this source; repeat for more.")]
+CompartmentOption = Annotated[list[str] | None, typer.Option(help="Only this compartment; repeat for more.")]
+PurposeOption = Annotated[list[str] | None, typer.Option(help="Only this purpose; repeat for more.")]
+ByOption = Annotated[
+    str, typer.Option("--by", help="Previous hop: the application, or the agent of the parent.")
+]
+ForOption = Annotated[str | None, typer.Option("--for", help="Person that the first delegation is for.")]
+
+
 @app.command("create")
 def create(
     home: HomeOption,
     agent: Annotated[str, typer.Option(help="Agent that will act.")],
-    by: Annotated[
-        str, typer.Option("--by", help="Previous hop: the application, or the agent of the parent.")
-    ],
-    for_: Annotated[
-        str | None, typer.Option("--for", help="Person that the first delegation is for.")
-    ] = None,
+    by: ByOption,
+    for_: ForOption = None,
     parent: Annotated[str | None, typer.Option(help="Delegation that is passed on.")] = None,
     label: Annotated[str | None, typer.Option(help="Highest label.")] = None,
-    source: Annotated[list[str] | None, typer.Option(help="Only this source; repeat for more.")] = None,
-    compartment: Annotated[
-        list[str] | None, typer.Option(help="Only this compartment; repeat for more.")
-    ] = None,
-    purpose: Annotated[list[str] | None, typer.Option(help="Only this purpose; repeat for more.")] = None,
+    source: SourceOption = None,
+    compartment: CompartmentOption = None,
+    purpose: PurposeOption = None,
     expires: Annotated[str | None, typer.Option(help="ISO 8601; in one hour otherwise.")] = None,
     tenant: TenantOption = None,
     json_output: JsonOption = False,
@@ -66,8 +69,8 @@ def create(
         raise InvalidRequestError("give --for to begin a chain, or --parent to pass one on")
     creator, delegate = principal(by), principal(agent)
     subject = None if for_ is None else principal(for_)
-    with operating(home) as session:
-        opened, now = session.opened, session.opened.clock.now()
+    with operating(home) as work:
+        opened, now = work.opened, work.opened.clock.now()
         name = tenant_name(opened.settings, tenant)
         key = opened.tenant_key(name)
         limits = _limits(opened, key, label, source, compartment, purpose)
@@ -93,7 +96,7 @@ def create(
                 connection.execute(sa.select(d.valid_to).where(d.public_id == public_id)).scalar_one()
             )
             body = {"creator": by, "agent": agent, "subject": for_, "parent": parent, "expires": end}
-            session.record("delegation_created", body, tenant=name, event_id=public_id)
+            work.record("delegation_created", body, tenant=name, event_id=public_id)
     emit({"delegation": public_id, "expires": when(end)}) if json_output else typer.echo(public_id)
 
 
@@ -105,22 +108,22 @@ def revoke(
     json_output: JsonOption = False,
 ) -> None:
     """End a delegation and all that was passed on from it. The very next query is without it."""
-    with operating(home) as session:
-        opened = session.opened
+    with operating(home) as work:
+        opened = work.opened
         name = tenant_name(opened.settings, tenant)
         key = opened.tenant_key(name)
         with write(opened.engine) as connection:
             ended = revoke_delegation(connection, key, delegation, opened.clock.now())
             body = {"delegation": delegation, "ended": ended}
-            session.record("delegation_revoked", body, tenant=name)
+            work.record("delegation_revoked", body, tenant=name)
     emit({"ended": ended}) if json_output else typer.echo(f"{ended} ended")
 
 
 @app.command("list")
 def list_(home: HomeOption, tenant: TenantOption = None, json_output: JsonOption = False) -> None:
     """Delegations that have not ended. An empty limit means: as far as the agent's own grant goes."""
-    with operating(home) as session:
-        opened = session.opened
+    with operating(home) as work:
+        opened = work.opened
         key = opened.tenant_key(tenant_name(opened.settings, tenant))
         with opened.reader.connect() as connection:
             rows = connection.execute(_live(key, opened.clock.now())).all()
@@ -131,7 +134,7 @@ def list_(home: HomeOption, tenant: TenantOption = None, json_output: JsonOption
         show_table(_COLUMNS, [[_text(cell) for cell in x] for x in shown])
 
 
-def _live(tenant: TenantKey, now: Micros) -> sa.Select[tuple[object, ...]]:
+def _live(tenant: TenantKey, now: Micros) -> sa.Select[*tuple[Any, ...]]:
     who, agent, maker = t.principal.alias("who"), t.principal.alias("agent"), t.principal.alias("maker")
     above, d = t.delegation.alias("above"), t.delegation.c
     return (

@@ -17,9 +17,9 @@ from secure_rag_acl.directory_files import load_directory
 from secure_rag_acl.labels import load_labels
 from secure_rag_api.cli.boundary import ExitCode
 from secure_rag_api.cli.ingest import progress, show_reports
+from secure_rag_api.cli.operation import Operation, operating
 from secure_rag_api.cli.options import HomeOption, JsonOption
 from secure_rag_api.cli.output import console_out, emit, printable
-from secure_rag_api.cli.session import Session, operating
 from secure_rag_api.demo.runner import ScenarioResult, StepResult, run_scenario
 from secure_rag_api.demo.scenarios import load_scenarios
 from secure_rag_api.importing import apply_directory, apply_labels
@@ -52,12 +52,12 @@ def demo(
         raise ConfigError(f"{examples}: no sample company here; run this in a clone of the repository")
     scenarios = load_scenarios(file)
     fresh_home(home)
-    with operating(home) as session:
-        reports = ingest(session, examples, json_output=json_output)
+    with operating(home) as work:
+        reports = ingest(work, examples, json_output=json_output)
         if not json_output:
             show_reports(reports)
-        session.record("demo", {"scenarios": len(scenarios)})
-        results = [run_scenario(session.opened, x) for x in scenarios]
+        work.record("demo", {"scenarios": len(scenarios)})
+        results = [run_scenario(work.opened, x) for x in scenarios]
     failed = sum(not result.passed for result in results)
     if json_output:
         emit({"scenarios": len(results), "failed": failed, "results": [_as_json(x) for x in results]})
@@ -85,21 +85,19 @@ def fresh_home(home: Path) -> None:
     create_installation(home, yaml.safe_dump(settings, sort_keys=False), beside=frozenset({MARKER}))
 
 
-def ingest(session: Session, examples: Path, *, json_output: bool) -> list[RunReport]:
+def ingest(work: Operation, examples: Path, *, json_output: bool) -> list[RunReport]:
     """Labels, directory and every source of both companies."""
     reports: list[RunReport] = []
     for tenant in TENANTS:
         folder = examples / tenant
-        apply_labels(session.opened, load_labels(folder / "labels.yaml"), session.actor)
-        apply_directory(session.opened, load_directory(folder / "directory.yaml"), session.actor)
-        for manifest in find_manifests(session.opened, [folder / "sources"]):
+        apply_labels(work.opened, load_labels(folder / "labels.yaml"), work.actor)
+        apply_directory(work.opened, load_directory(folder / "directory.yaml"), work.actor)
+        for manifest in find_manifests(work.opened, [folder / "sources"]):
             if json_output:
-                reports.append(
-                    ingest_source(session.opened, manifest, session.actor, lambda _item, _total: None)
-                )
+                reports.append(ingest_source(work.opened, manifest, work.actor, lambda _item, _total: None))
                 continue
             with progress(f"{tenant}/{manifest.parent.name}", json_output=False) as on_item:
-                reports.append(ingest_source(session.opened, manifest, session.actor, on_item))
+                reports.append(ingest_source(work.opened, manifest, work.actor, on_item))
     return reports
 
 

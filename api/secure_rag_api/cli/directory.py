@@ -12,9 +12,9 @@ from secure_rag.database import tables as t
 from secure_rag_acl.directory_files import load_directory
 from secure_rag_acl.labels import load_labels
 from secure_rag_api.cli.boundary import ExitCode
+from secure_rag_api.cli.operation import operating
 from secure_rag_api.cli.options import HomeOption, JsonOption, TenantOption, tenant_name
 from secure_rag_api.cli.output import emit, show_pairs, show_table
-from secure_rag_api.cli.session import operating
 from secure_rag_api.importing import apply_directory, apply_labels
 
 app = typer.Typer(no_args_is_help=True)
@@ -38,8 +38,8 @@ def import_(
     json_output: JsonOption = False,
 ) -> None:
     """Import a directory. All of it takes effect at once, or none. Exit code 1 when something is left doubtful."""
-    with operating(home) as session:
-        report = apply_directory(session.opened, load_directory(file), session.actor, forget or ())
+    with operating(home) as work:
+        report = apply_directory(work.opened, load_directory(file), work.actor, forget or ())
     emit(report.to_dict()) if json_output else show_pairs(report.to_dict())
     raise typer.Exit(ExitCode.ATTENTION if report.needs_attention else ExitCode.DONE)
 
@@ -54,16 +54,16 @@ def import_labels_(
     json_output: JsonOption = False,
 ) -> None:
     """Import the label taxonomy and the compartments of a tenant."""
-    with operating(home) as session:
-        report = apply_labels(session.opened, load_labels(file), session.actor, accept_changes=accept_changes)
+    with operating(home) as work:
+        report = apply_labels(work.opened, load_labels(file), work.actor, accept_changes=accept_changes)
     emit(report.to_dict()) if json_output else show_pairs(report.to_dict())
 
 
 @labels_app.command("list")
 def list_labels(home: HomeOption, tenant: TenantOption = None, json_output: JsonOption = False) -> None:
     """Labels of a tenant, lowest first."""
-    with operating(home) as session, session.opened.reader.connect() as connection:
-        key = session.opened.tenant_key(tenant_name(session.opened.settings, tenant))
+    with operating(home) as work, work.opened.reader.connect() as connection:
+        key = work.opened.tenant_key(tenant_name(work.opened.settings, tenant))
         x = t.label.c
         rows = connection.execute(
             sa.select(x.priority, x.name, x.guid).where(x.tenant_id == key).order_by(x.priority)

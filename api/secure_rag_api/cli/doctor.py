@@ -11,6 +11,7 @@ from secure_rag.model.decisions import Reason
 from secure_rag.model.subject import CallerIdentity
 from secure_rag_api.asking import Withheld, caller_of, withheld
 from secure_rag_api.cli.boundary import ExitCode
+from secure_rag_api.cli.operation import operating
 from secure_rag_api.cli.options import (
     AppOption,
     AsOption,
@@ -21,8 +22,7 @@ from secure_rag_api.cli.options import (
     tenant_name,
 )
 from secure_rag_api.cli.output import emit, printable, when
-from secure_rag_api.cli.session import operating
-from secure_rag_api.diagnosis import Diagnosis, diagnose
+from secure_rag_api.diagnosis import Diagnosis, diagnose, documents
 
 HINTS = {
     Reason.LABEL: "the clearance or a ceiling in the chain is below the label",
@@ -51,23 +51,23 @@ def doctor(
 
     Exit code 1 when something needs attention.
     """
-    with operating(home) as session:
-        found = diagnose(session.opened)
+    with operating(home) as work:
+        found = diagnose(work.opened)
         answers: list[Withheld] = []
         caller: CallerIdentity | None = None
         if as_ is not None or delegation is not None or app is not None:
-            name = tenant_name(session.opened.settings, tenant)
-            caller = caller_of(session.opened, name, subject=as_, app=app, delegation=delegation)
+            name = tenant_name(work.opened.settings, tenant)
+            caller = caller_of(work.opened, name, subject=as_, app=app, delegation=delegation)
             asked = {"caller": caller.caller, "subject": as_, "delegation": delegation, "purpose": purpose}
-            session.record("doctor", asked, tenant=name)
-            answers = withheld(session.opened, caller, purpose)
+            work.record("doctor", asked, tenant=name)
+            answers = withheld(work.opened, caller, purpose)
             found.problems += problems_of(caller, answers)
     if json_output:
         emit(_as_json(found, answers))
     else:
         _show(found)
         if caller is not None:
-            typer.echo(printable(f"{_who(caller)} can read {readable(answers)} documents."))
+            typer.echo(printable(f"{_who(caller)} can read {documents(readable(answers))}."))
     raise typer.Exit(ExitCode.ATTENTION if found.problems else ExitCode.DONE)
 
 
@@ -80,7 +80,7 @@ def problems_of(caller: CallerIdentity, answers: list[Withheld]) -> list[str]:
     """Why documents are withheld, over all sources."""
     total = sum((Counter(x.documents) for x in answers), Counter[Reason]())
     return [
-        f"{count} documents withheld from {_who(caller)}: {reason} ({HINTS.get(reason, 'see the audit log')})"
+        f"{documents(count)} withheld from {_who(caller)}: {reason} ({HINTS.get(reason, 'see the audit log')})"
         for reason, count in sorted(total.items())
         if reason is not Reason.ALLOWED
     ]

@@ -14,9 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from secure_rag.errors import SecureRagError
 from secure_rag_api.cli.boundary import ExitCode, complain
+from secure_rag_api.cli.operation import Operation, operating
 from secure_rag_api.cli.options import HomeOption, JsonOption
 from secure_rag_api.cli.output import console_err, emit, is_terminal, printable, show_table
-from secure_rag_api.cli.session import Session, operating
 from secure_rag_api.ingesting import find_manifests, ingest_source
 from secure_rag_ingestion.pipeline import RunReport
 from secure_rag_ingestion.runs import Outcome, RunItem, RunStatus
@@ -45,9 +45,9 @@ def run(
     With --json one line per item and run. Exit code 1 when an item failed, a run did not complete, or one of several
     sources could not be run.
     """
-    with operating(home) as session:
-        found = find_manifests(session.opened, manifests or [])
-        reports = [_run(session, x, alone=len(found) == 1, json_output=json_output) for x in found]
+    with operating(home) as work:
+        found = find_manifests(work.opened, manifests or [])
+        reports = [_run(work, x, alone=len(found) == 1, json_output=json_output) for x in found]
     done = [x for x in reports if x is not None]
     if not json_output:
         show_reports(done)
@@ -55,11 +55,11 @@ def run(
     raise typer.Exit(ExitCode.ATTENTION if bad or len(done) < len(reports) else ExitCode.DONE)
 
 
-def _run(session: Session, manifest: Path, *, alone: bool, json_output: bool) -> RunReport | None:
+def _run(work: Operation, manifest: Path, *, alone: bool, json_output: bool) -> RunReport | None:
     """Run one source. Of several, one that cannot be run does not keep the others from it."""
     try:
         with progress(manifest.parent.name, json_output=json_output) as on_item:
-            report = ingest_source(session.opened, manifest, session.actor, on_item)
+            report = ingest_source(work.opened, manifest, work.actor, on_item)
     except SecureRagError as error:
         if alone:
             raise

@@ -15,11 +15,28 @@ from secure_rag.errors import InvalidRequestError
 from secure_rag_api import starter
 from secure_rag_api.cli.options import HomeOption, JsonOption
 from secure_rag_api.cli.output import emit, printable
-from secure_rag_api.operators import os_user
 from secure_rag_api.starter import LABELS, NOBODY, Folder, Plan
 
 _T = TypeVar("_T")
 _READERS = "everyone (all members in the directory), nobody, or user:… and group:… with commas"
+
+
+ReadersOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help=f"Who may read a folder: {_READERS}. Once for all folders, or once for each, in their order."
+    ),
+]
+DefaultLabelOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help=f"Label of documents without one: {', '.join(LABELS)}. Once for all folders, or once for each."
+    ),
+]
+OperatorOption = Annotated[
+    str | None,
+    typer.Option(help="Principal that you act as in management commands, for example user:ada."),
+]
 
 
 def init(
@@ -28,22 +45,9 @@ def init(
     documents: Annotated[
         list[Path] | None, typer.Option(help="Folder of documents to register as a source; repeat for more.")
     ] = None,
-    readers: Annotated[
-        list[str] | None,
-        typer.Option(
-            help=f"Who may read a folder: {_READERS}. Once for all folders, or once for each, in their order."
-        ),
-    ] = None,
-    default_label: Annotated[
-        list[str] | None,
-        typer.Option(
-            help=f"Label of documents without one: {', '.join(LABELS)}. Once for all folders, or once for each."
-        ),
-    ] = None,
-    operator: Annotated[
-        str | None,
-        typer.Option(help="Principal that you act as in management commands, for example user:ada."),
-    ] = None,
+    readers: ReadersOption = None,
+    default_label: DefaultLabelOption = None,
+    operator: OperatorOption = None,
     production: Annotated[bool, typer.Option("--production", help="Not a development home.")] = False,
     json_output: JsonOption = False,
 ) -> None:
@@ -52,7 +56,7 @@ def init(
     What is not given by an option is asked.
     """
     company = _answer("Name of the tenant (a-z, 0-9, -)", tenant, "acme", starter.tenant_of)
-    me = _answer("You are (a principal)", operator, f"user:{_user()}", starter.operator_of)
+    me = _answer("You are (a principal)", operator, f"user:{starter.user_name()}", starter.operator_of)
     paths = [starter.folder_of(x, home) for x in documents or ()] or _ask_folders(home, given=documents)
     who = _for_each(paths, readers, "--readers")
     labels = _for_each(paths, default_label, "--default-label")
@@ -141,11 +145,8 @@ def _answer(question: str, given: str | None, default: str, check: Callable[[str
     try:
         answer: _T = typer.prompt(printable(question), default=default, err=True, value_proc=checked)
     except typer.Abort as error:
+        typer.echo(err=True)
         raise InvalidRequestError(
             f"not answered: {question}; see the options of `secure-rag init --help`"
         ) from error
     return answer
-
-
-def _user() -> str:
-    return "".join(c if c.isascii() and c.isalnum() else "-" for c in os_user().lower()).strip("-") or "me"

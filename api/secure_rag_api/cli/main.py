@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 
-import structlog
 import typer
 
 from secure_rag_api.cli import (
@@ -26,6 +23,7 @@ from secure_rag_api.cli import (
     upgrade,
 )
 from secure_rag_api.cli.boundary import Boundary
+from secure_rag_api.logs import configure_logs
 
 app = typer.Typer(
     name="secure-rag",
@@ -58,15 +56,7 @@ def main() -> None:
     # Models come from installed packages; nothing is fetched at run time.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
-        ],
-    )
+    configure_logs()
     app(prog_name="secure-rag")
 
 

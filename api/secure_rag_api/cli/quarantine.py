@@ -12,9 +12,9 @@ from secure_rag.database.quarantine import Review, ReviewedDocument
 from secure_rag.database.tables import DocumentState
 from secure_rag.errors import InvalidRequestError, PolicyError
 from secure_rag.model.findings import Finding
+from secure_rag_api.cli.operation import operating
 from secure_rag_api.cli.options import HomeOption, JsonOption
 from secure_rag_api.cli.output import emit, printable, printable_lines, show_pairs, show_table, when
-from secure_rag_api.cli.session import operating
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -27,7 +27,7 @@ def _group() -> None:
 @app.command("list")
 def list_(home: HomeOption, json_output: JsonOption = False) -> None:
     """Every quarantined document with the detectors that hit."""
-    with operating(home) as session, session.opened.reader.connect() as connection:
+    with operating(home) as work, work.opened.reader.connect() as connection:
         rows = [
             {
                 "document": x.public_id,
@@ -56,15 +56,15 @@ def show(
 
     The text of a document that is not in quarantine is not shown: what is live is read like by anybody else.
     """
-    with operating(home) as session:
-        with session.opened.reader.connect() as connection, connection.begin():
+    with operating(home) as work:
+        with work.opened.reader.connect() as connection, connection.begin():
             found = db.find(connection, document)
             findings = db.findings(connection, found)
             reviews = db.reviews(connection, found)
             held = found.state is DocumentState.QUARANTINED
             shown = db.maintenance_text(connection, found) if held else None
         body = {"document": document, "version": found.version, "read": held}
-        session.record("quarantine_viewed", body, tenant=found.tenant)
+        work.record("quarantine_viewed", body, tenant=found.tenant)
     if json_output:
         emit({**_head(found), "findings": _evidence(findings), "reviews": _decided(reviews), "text": shown})
         return
@@ -87,18 +87,18 @@ def release(
     """Release exactly this version. Its contributor cannot; a new version is scanned anew."""
     if not note.strip():
         raise InvalidRequestError("--note: say why it is harmless")
-    with operating(home) as session:
-        now = session.opened.clock.now()
-        with write(session.opened.engine) as connection:
+    with operating(home) as work:
+        now = work.opened.clock.now()
+        with write(work.opened.engine) as connection:
             try:
                 found = db.release(
-                    connection, document, version=version, reviewer=session.actor, note=note, now=now
+                    connection, document, version=version, reviewer=work.actor, note=note, now=now
                 )
             except PolicyError as error:
                 raise InvalidRequestError(str(error)) from error
             body = {"document": document, "version": version, "sha256": found.content_sha256, "note": note}
-            session.record("quarantine_released", body, tenant=found.tenant)
-        session.opened.documents_changed()
+            work.record("quarantine_released", body, tenant=found.tenant)
+        work.opened.documents_changed()
     emit({"released": document, "version": version}) if json_output else typer.echo(f"Released {document}")
 
 

@@ -13,6 +13,7 @@ from secure_rag.retrieval.request import RetrievalRequest
 from secure_rag_acl.explain import Explanation, LockExplanation
 from secure_rag_api.asking import caller_of, explain_answer, withheld
 from secure_rag_api.cli.doctor import problems_of, readable
+from secure_rag_api.cli.operation import operating
 from secure_rag_api.cli.options import (
     AppOption,
     AsOption,
@@ -24,9 +25,19 @@ from secure_rag_api.cli.options import (
     tenant_name,
 )
 from secure_rag_api.cli.output import emit, printable, when
-from secure_rag_api.cli.session import operating
+from secure_rag_api.diagnosis import documents
 
 _SHOWN = 300
+
+
+SourceOption = Annotated[list[str] | None, typer.Option(help="Only this source; repeat for more.")]
+StalenessOption = Annotated[
+    int | None, typer.Option(help="Refuse when permissions of an open source are older (seconds).")
+]
+ExplainOption = Annotated[
+    bool,
+    typer.Option("--explain", help="Say which lock of each result opened through whom, and who wrote it."),
+]
 
 
 def retrieve(
@@ -39,18 +50,11 @@ def retrieve(
     k: Annotated[int, typer.Option("-k", help="Results wanted.")] = 5,
     purpose: Annotated[str, typer.Option(help="Purpose of the call.")] = "qa",
     context: Annotated[str | None, typer.Option(help="Context id of a conversation.")] = None,
-    source: Annotated[list[str] | None, typer.Option(help="Only this source; repeat for more.")] = None,
+    source: SourceOption = None,
     label_max: Annotated[str | None, typer.Option(help="Only up to this label.")] = None,
     modified_after: Annotated[str | None, typer.Option(help="Only content modified after this date.")] = None,
-    max_staleness: Annotated[
-        int | None, typer.Option(help="Refuse when permissions of an open source are older (seconds).")
-    ] = None,
-    explain: Annotated[
-        bool,
-        typer.Option(
-            "--explain", help="Say which lock of each result opened through whom, and who wrote it."
-        ),
-    ] = False,
+    max_staleness: StalenessOption = None,
+    explain: ExplainOption = False,
     json_output: JsonOption = False,
 ) -> None:
     """Retrieve as somebody. Acting as a subject is recorded with your own principal."""
@@ -64,8 +68,8 @@ def retrieve(
         context_id=context,
         max_staleness_s=max_staleness,
     )
-    with operating(home) as session:
-        opened = session.opened
+    with operating(home) as work:
+        opened = work.opened
         name = tenant_name(opened.settings, tenant)
         caller = caller_of(opened, name, subject=as_, app=app, delegation=delegation)
         asked = {
@@ -74,19 +78,18 @@ def retrieve(
             "delegation": delegation,
             "explain": explain,
         }
-        session.record("acted_as", asked, tenant=name)
+        work.record("acted_as", asked, tenant=name)
         answer = opened.retrieval.retrieve(caller, request)
         why = explain_answer(opened, caller, purpose, answer) if explain else []
         counts = [] if answer.results or json_output else withheld(opened, caller, purpose)
     if json_output:
         emit(_as_json(answer, why))
         return
-    _show(answer, why)
     if not answer.results:
-        typer.echo(f"Nothing, of {readable(counts)} documents that can be read.")
+        typer.echo(f"Nothing found, among {documents(readable(counts))} that can be read.")
         for problem in problems_of(caller, counts):
             typer.echo(printable(f"! {problem}"))
-        typer.echo("`secure-rag doctor` with the same --as, --app or --delegation says more.")
+    _show(answer, why)
 
 
 def _as_json(answer: Answer, why: list[Explanation]) -> dict[str, object]:

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import sqlalchemy as sa
 import typer
 
 from secure_rag.database import tables as t
 from secure_rag.errors import NotFoundError
+from secure_rag_api.cli.operation import operating
 from secure_rag_api.cli.options import HomeOption, JsonOption
 from secure_rag_api.cli.output import emit, show_pairs, show_table, when
-from secure_rag_api.cli.session import operating
 from secure_rag_ingestion.runs import Outcome
 
 app = typer.Typer(no_args_is_help=True)
-_COLUMNS = ("run", "tenant", "source", "status", "started", "finished", "by", "items", "detail")
+_COLUMNS: tuple[str, ...] = (
+    "run",
+    "tenant",
+    "source",
+    "status",
+    "started",
+    "finished",
+    "by",
+    "items",
+    "detail",
+)
 
 
 @app.callback()
@@ -31,7 +41,7 @@ def list_(
     json_output: JsonOption = False,
 ) -> None:
     """Runs, newest first."""
-    with operating(home) as session, session.opened.reader.connect() as connection:
+    with operating(home) as work, work.opened.reader.connect() as connection:
         shown = [_shown(row) for row in connection.execute(_runs().limit(limit)).all()]
     if json_output:
         emit([dict(zip(_COLUMNS, x, strict=True)) for x in shown])
@@ -47,7 +57,7 @@ def show(
     json_output: JsonOption = False,
 ) -> None:
     """One run with every item: outcome, reason code, durations."""
-    with operating(home) as session, session.opened.reader.connect() as connection:
+    with operating(home) as work, work.opened.reader.connect() as connection:
         head = connection.execute(_runs().where(t.run.c.public_id == run)).one_or_none()
         if head is None:
             raise NotFoundError(f"there is no run {run!r}; `secure-rag runs list` shows what there is")
@@ -61,7 +71,7 @@ def show(
     show_table(columns, [[x[c] for c in columns] for x in items])
 
 
-def _items(run: str, outcome: Outcome | None) -> sa.Select[tuple[object, ...]]:
+def _items(run: str, outcome: Outcome | None) -> sa.Select[*tuple[Any, ...]]:
     i = t.run_item.c
     statement = sa.select(t.run_item).join(t.run, t.run.c.id == i.run_id).where(t.run.c.public_id == run)
     if outcome is not None:
@@ -69,7 +79,7 @@ def _items(run: str, outcome: Outcome | None) -> sa.Select[tuple[object, ...]]:
     return statement.order_by(i.id)
 
 
-def _item(row: sa.Row[tuple[object, ...]]) -> dict[str, object]:
+def _item(row: sa.Row[*tuple[Any, ...]]) -> dict[str, object]:
     return {
         "item": row.native_id,
         "outcome": row.outcome,
@@ -85,7 +95,7 @@ def _item(row: sa.Row[tuple[object, ...]]) -> dict[str, object]:
     }
 
 
-def _runs() -> sa.Select[tuple[object, ...]]:
+def _runs() -> sa.Select[*tuple[Any, ...]]:
     count = sa.select(sa.func.count()).where(t.run_item.c.run_id == t.run.c.id).scalar_subquery()
     return (
         sa.select(
@@ -97,7 +107,7 @@ def _runs() -> sa.Select[tuple[object, ...]]:
     )
 
 
-def _shown(row: sa.Row[tuple[object, ...]]) -> Sequence[object]:
+def _shown(row: sa.Row[*tuple[Any, ...]]) -> Sequence[object]:
     return (
         row.public_id,
         row.tenant,

@@ -10,6 +10,7 @@ import typer
 from secure_rag.errors import InvalidRequestError
 from secure_rag_api.asking import caller_of
 from secure_rag_api.auth.development_issuer import SETTINGS, DevelopmentIssuer
+from secure_rag_api.cli.operation import operating
 from secure_rag_api.cli.options import (
     AppOption,
     AsOption,
@@ -20,7 +21,6 @@ from secure_rag_api.cli.options import (
     tenant_name,
 )
 from secure_rag_api.cli.output import emit
-from secure_rag_api.cli.session import operating
 
 
 def token(
@@ -35,8 +35,8 @@ def token(
     json_output: JsonOption = False,
 ) -> None:
     """Issue both tokens of a call. Works in the development profile only, and only a loopback service accepts them."""
-    with operating(home) as session:
-        opened = session.opened
+    with operating(home) as work:
+        opened = work.opened
         issuer = DevelopmentIssuer.open(opened.home.root, opened.settings, opened.clock)
         name = tenant_name(opened.settings, tenant)
         caller = caller_of(opened, name, subject=as_, app=app, delegation=delegation)
@@ -46,7 +46,7 @@ def token(
             app=caller.caller, tenant=name, subject=as_, delegation=delegation, lifetime_s=lifetime
         )
         asked = {"caller": caller.caller, "subject": as_, "delegation": delegation, "lifetime_s": lifetime}
-        session.record("development_token", asked, tenant=name)
+        work.record("development_token", asked, tenant=name)
     if json_output:
         emit(asdict(issued))
         return

@@ -169,7 +169,9 @@ def test_changed_content_is_parsed_and_embedded_alone(world: World, wiki: Source
     assert work.take() == (["pump.txt"], 1)
 
 
-def test_another_pipeline_makes_everything_anew(world: World, wiki: Source, work: Work, tmp_path: Path) -> None:
+def test_another_pipeline_makes_everything_anew(
+    world: World, wiki: Source, work: Work, tmp_path: Path
+) -> None:
     world.run(wiki)
     before = index(world.opened)
     with opened(tmp_path, embedder=work.embedder) as later:

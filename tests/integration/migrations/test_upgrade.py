@@ -161,7 +161,8 @@ def test_ids_do_not_come_back_after_a_rebuild(
         tmp_path,
         (
             *REBUILD_PRINCIPAL,
-            "with op.batch_alter_table('alias', copy_from=t.alias, recreate='always'): pass",
+            "t.alias.drop(op.get_bind())",
+            "t.alias.create(op.get_bind())",
             "seq = op.get_bind().exec_driver_sql(\"SELECT seq FROM sqlite_sequence WHERE name = 'principal'\")",
             "assert seq.scalar_one() < 5000, 'batch mode keeps sequences now'",
         ),

@@ -41,7 +41,8 @@ def upgrade():
 
 def next_release(monkeypatch: pytest.MonkeyPatch, folder: Path, body: Sequence[str]) -> None:
     """Let this process be of a release whose last migration has these statements."""
-    copy = folder / "migrations"
+    # Alembic reads the folder through a parser that gives % a meaning.
+    copy = folder / "100%40 migrations"
     copy.parent.mkdir(exist_ok=True)
     shutil.copytree(Path(migrations.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
     lines = "".join(f"    {line}\n" for line in body)

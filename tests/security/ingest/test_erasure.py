@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import numpy as np
@@ -13,31 +12,27 @@ from secure_rag.model.ids import DocumentKey, Micros
 from secure_rag.testing.index_builder import START, IndexBuilder
 from tests.controls import control
 
-SEED = 7
+SEED = 5
 """With SQLite 3.40 one deleted chunk of this seed survives in the unused part of a page until the file is rebuilt."""
-
-
-def marked(random_: random.Random, mark: str) -> str:
-    return f"{mark} " * random_.randrange(1, 90)
 
 
 def fill_and_delete(builder: IndexBuilder, seed: int) -> tuple[list[bytes], list[bytes]]:
     """Put and delete documents at random; marks of what was deleted, and of what is left."""
     source = builder.source(builder.tenant())
     cls = builder.acl_class(source)
-    random_ = random.Random(seed)
+    random = np.random.default_rng(seed)
     alive: dict[str, tuple[DocumentKey, list[bytes]]] = {}
     dead: list[bytes] = []
     for step in range(600):
-        name = f"{random_.randrange(30)}.txt"
+        name = f"{random.integers(30)}.txt"
         if name in alive:
             key, marks = alive.pop(name)
             builder.delete([key])
             dead += marks
             continue
-        names = [f"M{step:05d}{i:02d}Z" for i in range(random_.randrange(1, 12))]
-        texts = [marked(random_, x) for x in names]
-        raw = f"V{step:05d}ZZ".encode() * (2 * random_.randrange(1, 3000))
+        names = [f"M{step:05d}{i:02d}Z" for i in range(random.integers(1, 12))]
+        texts = [f"{x} " * int(random.integers(1, 90)) for x in names]
+        raw = f"V{step:05d}ZZ".encode() * (2 * int(random.integers(1, 3000)))
         vectors = np.frombuffer(raw, dtype="<f4").reshape(-1, 4)
         key = builder.document(source, cls, vectors, native_id=name, texts=texts)
         alive[name] = key, [*(x.encode() for x in names), raw[:8]]
@@ -60,11 +55,16 @@ def test_a_run_that_deleted_nothing_rebuilds_nothing(tmp_path: Path, monkeypatch
     builder = IndexBuilder(tmp_path, dimensions=4)
     source = builder.source(builder.tenant())
     key = builder.document(source, builder.acl_class(source), np.eye(4, dtype=np.float32)[:1])
-    rebuilt: list[int] = []
-    monkeypatch.setattr("secure_rag.database.erasure._rebuild", lambda _: rebuilt.append(1) is None)
+    rebuilt: list[object] = []
+
+    def rebuild(engine: object) -> bool:
+        rebuilt.append(engine)
+        return True
+
+    monkeypatch.setattr("secure_rag.database.erasure._rebuild", rebuild)
     assert erase(builder.engine, Micros(START))
     assert rebuilt == []
     builder.delete([key])
     assert erase(builder.engine, Micros(START))
     assert erase(builder.engine, Micros(START))
-    assert rebuilt == [1]
+    assert rebuilt == [builder.engine]

@@ -19,7 +19,7 @@ from secure_rag_acl.policy import EXPECTED_ROWS
 from secure_rag_acl.scopes import ScopeCache, ScopeCompiler
 from tests.controls import control
 from tests.support.decided import FrozenView
-from tests.unit.acl.samples import CLASS, GROUP, HIGH, LOW, NOW, OTHER, SUBJECT, TAXONOMY
+from tests.unit.acl.samples import CLASS, EVERYONE, GROUP, HIGH, LOW, NOW, OTHER, SUBJECT, TAXONOMY
 
 
 class CountingView(FrozenView):
@@ -213,3 +213,11 @@ def test_threads_compile_and_extend_at_once() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+@control("acl:deny-everyone", "acl:unresolved-deny")
+def test_a_deny_of_everyone_closes_even_when_everyone_is_in_doubt() -> None:
+    index = CompiledClasses(TenantKey(1), EXPECTED_ROWS)
+    index.extend([CLASS, replace(CLASS, key=ClassKey(2), locks=(Lock(OPEN.allow, frozenset({EVERYONE})),))])
+    doubtful = replace(SUBJECT, uncertain=frozenset({EVERYONE}))
+    assert index.allowed(doubtful, "read", NOW, ClassKey(2)).classes.tolist() == [1]

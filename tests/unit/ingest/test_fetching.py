@@ -10,11 +10,17 @@ from typing import Any
 
 import pytest
 
+from secure_rag.model.ids import NEVER, Micros
 from secure_rag_ingestion.connectors import filesystem
-from secure_rag_ingestion.connectors.filesystem import MAX_SIDECAR, Fetched, FilesystemConnector, ItemFailedError
+from secure_rag_ingestion.connectors.filesystem import (
+    MAX_SIDECAR,
+    Fetched,
+    FilesystemConnector,
+    ItemFailedError,
+)
 from secure_rag_ingestion.runs import ReasonCode
 from tests.controls import control
-from tests.unit.ingest.test_listing import refuse
+from tests.support.file_faults import refuse
 
 LIMIT = 1 << 20
 
@@ -66,12 +72,12 @@ def test_content_sidecar_and_time(root: Path) -> None:
     os.utime(root / "docs" / "plan.txt", ns=(0, 1_700_000_000_123_456_789))
     (root / "docs" / "plan.txt.acl.yaml").write_text("label: Confidential")
     fetched = fetch(root, "docs/plan.txt")
-    assert fetched == Fetched(b"version 1", b"label: Confidential", filesystem.Micros(1_700_000_000_123_456))
+    assert fetched == Fetched(b"version 1", b"label: Confidential", Micros(1_700_000_000_123_456))
 
 
 def test_times_beyond_the_database_are_bounded(root: Path) -> None:
     assert filesystem._instant(-5) == 0
-    assert filesystem._instant(2**90) == filesystem.NEVER - 1
+    assert filesystem._instant(2**90) == NEVER - 1
 
 
 @control("ingest:content-then-permissions")
@@ -212,7 +218,9 @@ def test_a_read_error_in_the_middle(root: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @control("ingest:failure-withholds")
-def test_a_sidecar_that_cannot_be_read_is_not_taken_for_absent(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sidecar_that_cannot_be_read_is_not_taken_for_absent(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (root / "docs" / "plan.txt.acl.yaml").write_text("label: Confidential")
     refuse(monkeypatch, "plan.txt.acl.yaml")
     assert reason(root, "docs/plan.txt") is ReasonCode.BAD_SIDECAR
@@ -255,7 +263,12 @@ def test_a_large_file_is_refused_without_being_read(root: Path, monkeypatch: pyt
         file.truncate(200 << 20)
     read: list[int] = []
     real = os.read
-    monkeypatch.setattr(os, "read", lambda fd, size: read.append(size) or real(fd, size))
+
+    def reads(descriptor: int, size: int) -> bytes:
+        read.append(size)
+        return real(descriptor, size)
+
+    monkeypatch.setattr(os, "read", reads)
     assert reason(root, "large.txt") is ReasonCode.TOO_LARGE
     assert read == []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import unicodedata
@@ -15,6 +14,7 @@ from secure_rag.errors import IngestionError
 from secure_rag_ingestion.connectors.filesystem import MAX_DEPTH, FilesystemConnector, ItemFailedError, Listed
 from secure_rag_ingestion.runs import ReasonCode
 from tests.controls import control
+from tests.support.file_faults import refuse
 
 LIMIT = 1 << 20
 
@@ -27,18 +27,6 @@ def listing(root: Path) -> tuple[Sequence[Listed], bool]:
 def problems(root: Path) -> dict[str, ReasonCode | None]:
     found, _ = listing(root)
     return {x.native_id: x.problem for x in found}
-
-
-def refuse(monkeypatch: pytest.MonkeyPatch, name: str, number: int = errno.EACCES) -> None:
-    """Opening a name fails, as for a user without rights; tests may run as root, which has them all."""
-    real = os.open
-
-    def opens(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
-        if path == name:
-            raise OSError(number, os.strerror(number))
-        return real(path, flags, mode, dir_fd=dir_fd)
-
-    monkeypatch.setattr(os, "open", opens)
 
 
 def test_files_and_folders_in_name_order(tmp_path: Path) -> None:
@@ -73,7 +61,12 @@ def test_links_are_listed_and_not_followed(tmp_path: Path) -> None:
     assert found["file.txt"] is None
     assert set(found) == links | {"file.txt"}
     with FilesystemConnector(root, LIMIT) as connector:
-        for name in ("to-outside.txt", "to-folder/secret.txt", "inside/loop/file.txt", "../outside/secret.txt"):
+        for name in (
+            "to-outside.txt",
+            "to-folder/secret.txt",
+            "inside/loop/file.txt",
+            "../outside/secret.txt",
+        ):
             with pytest.raises(ItemFailedError):
                 connector.fetch(name)
 
@@ -112,7 +105,6 @@ def test_a_folder_that_becomes_a_link_during_the_listing_makes_it_incomplete(tmp
 
 
 def test_what_is_no_file_is_skipped(tmp_path: Path) -> None:
-
 
     os.mkfifo(tmp_path / "pipe")
     server = socket.socket(socket.AF_UNIX)
@@ -163,20 +155,28 @@ def test_twins_in_case_and_unicode_form_are_two_files(tmp_path: Path) -> None:
 
 
 @control("ingest:partial-listing")
-def test_an_unreadable_folder_makes_the_listing_incomplete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_folder_makes_the_listing_incomplete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("open", "closed"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.txt").write_text("x")
     refuse(monkeypatch, "closed")
     found, complete = listing(tmp_path)
-    assert [(x.native_id, x.problem) for x in found] == [("closed/", ReasonCode.UNREADABLE), ("open/a.txt", None)]
+    assert [(x.native_id, x.problem) for x in found] == [
+        ("closed/", ReasonCode.UNREADABLE),
+        ("open/a.txt", None),
+    ]
     assert not complete
 
 
 def test_a_root_that_is_missing_or_no_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for name in ("missing", "file"):
-        with pytest.raises(IngestionError, match="cannot be opened"), FilesystemConnector(tmp_path / name, LIMIT):
+        with (
+            pytest.raises(IngestionError, match="cannot be opened"),
+            FilesystemConnector(tmp_path / name, LIMIT),
+        ):
             pass
 
 

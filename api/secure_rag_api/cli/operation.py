@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from secure_rag.audit.events import INSTALLATION
 from secure_rag.config import load_settings
-from secure_rag.model.ids import PrincipalId, TenantKey
+from secure_rag.model.ids import PrincipalId
 from secure_rag_api.operators import operator
 from secure_rag_api.wiring import Installation, open_installation
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class Operation:
     """An opened home and who works on it."""
 
     opened: Installation
@@ -37,17 +37,9 @@ class Session:
         event = {"by": self.actor, **body}
         self.opened.audit.record(tenant, kind, event_id or self.opened.new_id(), event)
 
-    def tenant_key(self, name: str) -> TenantKey:
-        """Key of a tenant.
-
-        Raises:
-            NotFoundError: there is no such tenant.
-        """
-        return self.opened.tenant_key(name)
-
 
 @contextmanager
-def operating(home: Path) -> Iterator[Session]:
+def operating(home: Path) -> Generator[Operation]:
     """Open a home for the OS user of this process.
 
     Raises:
@@ -56,4 +48,4 @@ def operating(home: Path) -> Iterator[Session]:
     """
     actor = operator(load_settings(home))
     with open_installation(home) as opened:
-        yield Session(opened, actor)
+        yield Operation(opened, actor)

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from secure_rag.testing.static_embedder import HashingEmbedder
+from secure_rag_api import wiring
+from tests.integration.cli.company import Company, found
+from tests.integration.cli.hashing_cli import DIMENSIONS
+
+
+@pytest.fixture(autouse=True, scope="package")
+def _commands() -> Generator[None]:
+    """The test embedder, and logs that stay out of what commands print, as `main` sees to."""
+    patched = pytest.MonkeyPatch()
+    patched.setattr(wiring, "open_embedder", lambda *_, **__: HashingEmbedder(DIMENSIONS))
+    patched.delenv("SECURE_RAG_HOME", raising=False)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.reset_defaults()
+    patched.undo()
+
+
+@pytest.fixture(scope="package")
+def founded(_commands: None, tmp_path_factory: pytest.TempPathFactory) -> Company:
+    """Made once; only read from."""
+    return found(Company(tmp_path_factory.mktemp("company") / "acme"))
+
+
+@pytest.fixture
+def company(founded: Company, tmp_path: Path) -> Company:
+    """A copy that a test may change."""
+    return founded.copy(tmp_path / "acme")
