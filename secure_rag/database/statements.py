@@ -30,7 +30,7 @@ def of_tenant(tenant: object) -> sa.ColumnElement[bool]:
     return t.document.c.tenant_id + 0 == tenant
 
 
-def _closure() -> sa.Select[Any]:
+def _closure() -> sa.Executable:
     """A principal and every group it is in, nested, at one instant. UNION (not ALL) ends cycles."""
     m = t.membership.c
     up = sa.select(sa.cast(sa.bindparam("who"), t.Int).label("id")).cte("up", recursive=True)
@@ -44,7 +44,7 @@ def _closure() -> sa.Select[Any]:
     return sa.select(up.union(reached).c.id)
 
 
-def _uncertain() -> sa.Select[Any]:
+def _uncertain() -> sa.Executable:
     """Principals that the directory does not know for certain, and every group above such a group."""
     p, m = t.principal.c, t.membership.c
     # Literal, in the words of the partial index: with parameters SQLite would not see that the index answers it.
@@ -60,7 +60,7 @@ def _uncertain() -> sa.Select[Any]:
     return sa.select(doubt.union(above).c.id)
 
 
-def _chunk_rows() -> sa.Select[Any]:
+def _chunk_rows() -> sa.Executable:
     """Chunks with class, version and text in one statement."""
     c, d, s, a = t.chunk.c, t.document.c, t.source.c, t.acl_class.c
     return (

@@ -43,7 +43,7 @@ class SubjectReader:
         self._taxonomies: dict[TenantKey, Taxonomy] = {}
         self._sources: dict[TenantKey, dict[SourceKey, tuple[str, Micros, Micros]]] = {}
 
-    def _run(self, statement: sa.Select[Any], **parameters: object) -> sa.Result[Any]:
+    def _run(self, statement: sa.Executable, **parameters: object) -> sa.Result[Any]:
         return self._connection.execute(statement, parameters)
 
     def tenant_key(self, name: str) -> TenantKey | None:

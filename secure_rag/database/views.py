@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -176,7 +176,7 @@ class Views:
         self._clock = clock
 
     @contextlib.contextmanager
-    def open(self) -> Iterator[ReadView]:
+    def open(self) -> Generator[ReadView]:
         """A fresh snapshot.
 
         BEGIN alone takes none: the first SELECT does. So one is made at once, and the clock is read after it.

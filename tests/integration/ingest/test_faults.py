@@ -1,4 +1,4 @@
-"""Full disks, locked databases and failing parts: the run fails visibly, nothing is half-written, the next completes."""
+"""Full disks, locked databases and failing parts: the run fails visibly, nothing is half-written."""
 
 from __future__ import annotations
 

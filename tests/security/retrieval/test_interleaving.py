@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -79,7 +79,7 @@ def _template(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def opened_copy(template: Path, name: str) -> Iterator[Installation]:
+def opened_copy(template: Path, name: str) -> Generator[Installation]:
     root = template.parent / name
     shutil.copytree(template, root)
     with open_installation(root, clock=FixedClock(), embedder=HashingEmbedder(DIMENSIONS)) as opened:
