@@ -137,7 +137,7 @@ class CompiledClasses:
     def allowed(self, subject: Subject, action: str, now: Micros, high_water: ClassKey) -> CompiledScope:
         """Classes up to a key that the subject may read, and until when that holds."""
         rows = int(np.searchsorted(self._keys.values, high_water, side="right"))
-        if rows == 0 or subject.tenant != self._tenant or not _hops_permit(subject, action, now):
+        if subject.tenant != self._tenant or not _hops_permit(subject, action, now):
             return _scope(np.empty(0, np.int64), NEVER)
         opened, until = self._opened(subject, now)
         closed = self._closed(subject)
@@ -185,24 +185,22 @@ class CompiledClasses:
 
     def _chosen(self, action: str, opened: BitMap, closed: BitMap, rows: int) -> NDArray[np.bool_]:
         """The policy rows: what they allow, minus what they deny."""
-        allowed, denied = np.zeros(rows, np.bool_), np.zeros(rows, np.bool_)
         starts = self._starts.values[:rows]
         end = len(self._locks) if rows == len(self._keys) else int(self._starts.values[rows])
         locks = self._locks.values[:end]
+        # No class is without locks, so no segment is empty: reduceat would answer wrongly for one.
+        hits = {
+            OPEN: np.logical_and.reduceat(self._mask(opened - closed)[locks], starts),
+            DENIED: np.logical_or.reduceat(self._mask(closed)[locks], starts),
+        }
+        allowed, denied = np.zeros(rows, np.bool_), np.zeros(rows, np.bool_)
         for row in self._policy:
             if row.action != action:
                 continue
-            # No class is without locks, so no segment is empty: reduceat would answer wrongly for one.
-            if row.check == OPEN:
-                hit = np.logical_and.reduceat(self._mask(opened - closed)[locks], starts)
-            elif row.check == DENIED:
-                hit = np.logical_or.reduceat(self._mask(closed)[locks], starts)
-            else:
-                raise PolicyError(f"a policy row names an unknown check: {row.check!r}")
             if row.effect == ALLOW:
-                allowed |= hit
+                allowed |= hits[row.check]
             else:
-                denied |= hit
+                denied |= hits[row.check]
         return allowed & ~denied
 
     def _reach(self, subject: Subject, rows: int) -> NDArray[np.bool_]:

@@ -67,14 +67,17 @@ def run(commands: list[str], home: Path) -> list[str]:
     return done.stdout.decode("utf-8").split(BETWEEN)[:-1]
 
 
-def test_the_readme_shows_what_its_commands_print(tmp_path: Path) -> None:
-    documents = tmp_path / "documents"
+def documents_in(home: Path) -> None:
+    documents = home / "documents"
     (documents / "hr").mkdir(parents=True)
     travel = "# Travel\n\nTrains are booked in second class. Flights need approval by the head of the department.\n"
     (documents / "travel.md").write_text(travel, encoding="utf-8")
-    (documents / "hr" / "pay.txt").write_text(
-        "Salaries are paid on the 25th of each month.\n", encoding="utf-8"
-    )
+    pay = "Salaries are paid on the 25th of each month.\n"
+    (documents / "hr" / "pay.txt").write_text(pay, encoding="utf-8")
+
+
+def test_the_readme_shows_what_its_commands_print(tmp_path: Path) -> None:
+    documents_in(tmp_path)
     told = steps()
     assert len(told) >= 15
     printed = run([command for command, _ in told], tmp_path)
@@ -85,3 +88,12 @@ def test_the_readme_shows_what_its_commands_print(tmp_path: Path) -> None:
         if not pattern(shown).fullmatch(got)
     ]
     assert differences == []
+
+
+def test_the_readme_asks_a_folder_in_one_process(tmp_path: Path) -> None:
+    documents_in(tmp_path)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    [example] = [x for x in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "secure_rag.local" in x]
+    script = tmp_path / "example.py"
+    script.write_text(example, encoding="utf-8")
+    assert run([f'"{sys.executable}" example.py'], tmp_path) == ["Internal Travel\n"]

@@ -65,11 +65,11 @@ def create(
     json_output: JsonOption = False,
 ) -> None:
     """Create one hop. What is not limited here is still limited by the agent's own grant."""
-    if (for_ is None) == (parent is None):
-        raise InvalidRequestError("give --for to begin a chain, or --parent to pass one on")
-    creator, delegate = principal(by), principal(agent)
-    subject = None if for_ is None else principal(for_)
     with operating(home) as work:
+        if (for_ is None) == (parent is None):
+            raise InvalidRequestError("give --for to begin a chain, or --parent to pass one on")
+        creator, delegate = principal(by), principal(agent)
+        subject = None if for_ is None else principal(for_)
         opened, now = work.opened, work.opened.clock.now()
         name = tenant_name(opened.settings, tenant)
         key = opened.tenant_key(name)

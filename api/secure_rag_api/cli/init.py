@@ -107,10 +107,8 @@ def _ask_folders(home: Path, *, given: Sequence[Path] | None) -> list[Path]:
     """Folders from a person; a script names them or has none."""
     found: list[Path] = []
     while not given and sys.stdin.isatty():
-        question = (
-            "Another folder of documents? (Return: no)" if found else "Folder of documents (Return: none yet)"
-        )
-        text = str(typer.prompt(question, default="", show_default=False, err=True)).strip()
+        more = "Another folder of documents" if found else "Folder of documents"
+        text = _line(f"{more} (Return: none): ")
         if not text:
             break
         try:
@@ -135,18 +133,23 @@ def _answer(question: str, given: str | None, default: str, check: Callable[[str
     """The checked value of an option, or of an answer; a wrong answer is asked again."""
     if given is not None:
         return check(given)
-
-    def checked(text: str) -> _T:
+    while True:
+        text = _line(f"{question} [{default}]: ")
+        if text is None:
+            raise InvalidRequestError(
+                f"not answered: {question}; see the options of `secure-rag init --help`"
+            )
         try:
-            return check(text)
+            return check(text or default)
         except InvalidRequestError as error:
-            raise typer.BadParameter(str(error)) from error
+            typer.echo(printable(str(error)), err=True)
 
-    try:
-        answer: _T = typer.prompt(printable(question), default=default, err=True, value_proc=checked)
-    except typer.Abort as error:
+
+def _line(question: str) -> str | None:
+    """One answer, `None` at the end of the input. Asked on stderr, so that stdout holds the result alone."""
+    typer.echo(printable(question), nl=False, err=True)
+    text = sys.stdin.readline()
+    if not text:
         typer.echo(err=True)
-        raise InvalidRequestError(
-            f"not answered: {question}; see the options of `secure-rag init --help`"
-        ) from error
-    return answer
+        return None
+    return text.strip()

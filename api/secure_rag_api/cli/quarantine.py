@@ -85,9 +85,9 @@ def release(
     json_output: JsonOption = False,
 ) -> None:
     """Release exactly this version. Its contributor cannot; a new version is scanned anew."""
-    if not note.strip():
-        raise InvalidRequestError("--note: say why it is harmless")
     with operating(home) as work:
+        if not note.strip():
+            raise InvalidRequestError("--note: say why it is harmless")
         now = work.opened.clock.now()
         with write(work.opened.engine) as connection:
             try:

@@ -58,17 +58,16 @@ def retrieve(
     json_output: JsonOption = False,
 ) -> None:
     """Retrieve as somebody. Acting as a subject is recorded with your own principal."""
-    request = RetrievalRequest(
-        query=query,
-        k=k,
-        filter=Filter(
-            frozenset(source or ()), label_max, instant(modified_after) if modified_after else None
-        ),
-        purpose=purpose,
-        context_id=context,
-        max_staleness_s=max_staleness,
-    )
     with operating(home) as work:
+        after = instant(modified_after) if modified_after else None
+        request = RetrievalRequest(
+            query=query,
+            k=k,
+            filter=Filter(frozenset(source or ()), label_max, after),
+            purpose=purpose,
+            context_id=context,
+            max_staleness_s=max_staleness,
+        )
         opened = work.opened
         name = tenant_name(opened.settings, tenant)
         caller = caller_of(opened, name, subject=as_, app=app, delegation=delegation)

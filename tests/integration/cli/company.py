@@ -152,7 +152,9 @@ def write_files(company: Company) -> None:
     """Documents for everyone, for engineers, for nobody for several reasons, a planted one and a broken one."""
     labels = {
         "tenant": "acme",
-        "labels": [{"id": guid, "name": name, "priority": n} for n, (name, guid) in enumerate(LABELS.items())],
+        "labels": [
+            {"id": guid, "name": name, "priority": n} for n, (name, guid) in enumerate(LABELS.items())
+        ],
         "compartments": ["heron"],
         "default": "Restricted",
         "external_mix_threshold": "Confidential",

@@ -54,7 +54,9 @@ def test_explain_names_lock_principal_and_source_entry(founded: Company) -> None
 
 
 def test_explain_as_json_holds_every_lock(founded: Company) -> None:
-    why = founded.ask("user:ann", "manual", "-k", "1", "--explain", "--json").json["results"][0]["explanation"]
+    why = founded.ask("user:ann", "manual", "-k", "1", "--explain", "--json").json["results"][0][
+        "explanation"
+    ]
     assert why["document"] == "wiki/manual.txt"
     assert why["reason"] == "allowed"
     assert why["locks"][0]["through"] == ["everyone"]
@@ -93,7 +95,11 @@ def test_the_only_application_and_the_last_hop_need_not_be_named(company: Compan
     [
         (["--as", "user:ann", "-k", "101"], 2, "k must be 1 to 100"),
         (["--as", "bogus"], 2, "not a principal: 'bogus'"),
-        (["--as", "user:ann", "--app", "app:nobody"], 2, "app:nobody is no active application or agent of tenant 'acme'"),
+        (
+            ["--as", "user:ann", "--app", "app:nobody"],
+            2,
+            "app:nobody is no active application or agent of tenant 'acme'",
+        ),
         (["--as", "user:ann", "--app", "user:ben"], 2, "user:ben is no active application or agent"),
         ([], 2, "give either a subject (--as) or a delegation"),
         (["--as", "user:ann", "--delegation", "g_1"], 2, "give either a subject (--as) or a delegation"),
@@ -102,9 +108,21 @@ def test_the_only_application_and_the_last_hop_need_not_be_named(company: Compan
         (["--as", "user:ann", "--app", "agent:helper"], 5, "the caller may not speak for this subject"),
         (["--as", "user:ann", "--tenant", "globex"], 6, "there is no tenant 'globex'"),
         (["--as", "user:ann", "--tenant", "A B"], 2, "not a tenant name: 'A B'"),
-        (["--as", "user:ann", "--app", "app:chat", "--modified-after", "soon"], 2, "not an ISO 8601 date: 'soon'"),
-        (["--as", "user:ann", "--app", "app:chat", "--max-staleness", "-1"], 2, "max_staleness_s must not be"),
-        (["--as", "user:ann", "--app", "app:chat", "--max-staleness", "0"], 4, "permissions of a source are older"),
+        (
+            ["--as", "user:ann", "--app", "app:chat", "--modified-after", "soon"],
+            2,
+            "not an ISO 8601 date: 'soon'",
+        ),
+        (
+            ["--as", "user:ann", "--app", "app:chat", "--max-staleness", "-1"],
+            2,
+            "max_staleness_s must not be",
+        ),
+        (
+            ["--as", "user:ann", "--app", "app:chat", "--max-staleness", "0"],
+            4,
+            "permissions of a source are older",
+        ),
     ],
 )
 def test_wrong_questions_end_in_one_line(
@@ -165,7 +183,11 @@ def test_doctor_sees_a_missing_manifest_and_open_files(company: Company) -> None
     registered = Path(company.run("doctor", "--json").json["home"])
     assert registered == company.home
     # The copy of the company is registered anew from its own place.
-    names = {"id: wiki": "id: short", '"id": "wiki"': '"id": "short"', '"source": "wiki"': '"source": "short"'}
+    names = {
+        "id: wiki": "id: short",
+        '"id": "wiki"': '"id": "short"',
+        '"source": "wiki"': '"source": "short"',
+    }
     for path in (company.manifest, company.manifest.parent / "mapping.yaml"):
         text = path.read_text(encoding="utf-8")
         for old, new in names.items():

@@ -126,7 +126,12 @@ def test_an_interrupted_run_says_so_and_is_known_as_such(
 
 def test_runs_are_listed_and_shown(founded: Company) -> None:
     (found,) = founded.run("runs", "list", "--json").json
-    assert (found["source"], found["status"], found["by"], found["items"]) == ("wiki", "completed", "user:operator", 7)
+    assert (found["source"], found["status"], found["by"], found["items"]) == (
+        "wiki",
+        "completed",
+        "user:operator",
+        7,
+    )
     shown = founded.run("runs", "show", found["run"], "--json").json
     assert shown["run"] == found
     outcomes = {x["item"]: (x["outcome"], x["reason"]) for x in shown["items"]}

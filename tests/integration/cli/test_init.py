@@ -41,7 +41,11 @@ def test_its_next_steps_end_in_a_first_answer(tmp_path: Path, folder: Path) -> N
     assert ran.err == ""
     assert ran.out.startswith(f"Created {home} (profile development, tenant acme, you are user:ada).\n")
     steps = told(ran)
-    assert [x[:2] for x in steps] == [["secure-rag", "ingest"], ["secure-rag", "retrieve"], ["secure-rag", "doctor"]]
+    assert [x[:2] for x in steps] == [
+        ["secure-rag", "ingest"],
+        ["secure-rag", "retrieve"],
+        ["secure-rag", "doctor"],
+    ]
     done = [run(*words[1:]) for words in steps]
     assert [x.code for x in done] == [0, 0, 0]
     assert "our-documents: Travel  (Internal, internal)" in done[1].out
@@ -50,7 +54,16 @@ def test_its_next_steps_end_in_a_first_answer(tmp_path: Path, folder: Path) -> N
 
 def test_it_asks_for_what_is_not_given_and_asks_again(tmp_path: Path, folder: Path) -> None:
     home = tmp_path / "home"
-    answers = ["Not A Name", "acme", "group:staff", "user:ada", "everybody", "group:staff", "Secret", "Internal"]
+    answers = [
+        "Not A Name",
+        "acme",
+        "group:staff",
+        "user:ada",
+        "everybody",
+        "group:staff",
+        "Secret",
+        "Internal",
+    ]
     ran = init(home, "--documents", folder, answers="\n".join(answers) + "\n")
     assert ran.code == 0, ran.err
     assert "not a tenant name: 'Not A Name'" in ran.err
@@ -171,7 +184,16 @@ def test_a_failure_half_way_leaves_no_home_behind(
 
     monkeypatch.setattr(starter, "apply_directory", full)
     home = tmp_path / "home"
-    words = ["--tenant", "acme", "--operator", "user:ada", "--readers", "everyone", "--default-label", "Public"]
+    words = [
+        "--tenant",
+        "acme",
+        "--operator",
+        "user:ada",
+        "--readers",
+        "everyone",
+        "--default-label",
+        "Public",
+    ]
     ran = init(home, "--documents", folder, *words)
     assert (ran.code, ran.err) == (4, "secure-rag: No space left on device\n")
     assert not home.exists()

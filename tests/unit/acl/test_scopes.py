@@ -221,3 +221,25 @@ def test_a_deny_of_everyone_closes_even_when_everyone_is_in_doubt() -> None:
     index.extend([CLASS, replace(CLASS, key=ClassKey(2), locks=(Lock(OPEN.allow, frozenset({EVERYONE})),))])
     doubtful = replace(SUBJECT, uncertain=frozenset({EVERYONE}))
     assert index.allowed(doubtful, "read", NOW, ClassKey(2)).classes.tolist() == [1]
+
+
+@control("acl:tenant-isolation")
+@pytest.mark.parametrize(("mine", "other"), [(1, 2), (2, 1), (100_000, 100_001), (100_001, 100_000)])
+def test_an_index_answers_its_own_tenant_only(mine: int, other: int) -> None:
+    """Numbers of tenants are compared by value: large ones are other objects each time they are read."""
+    index = CompiledClasses(TenantKey(int(str(mine))), EXPECTED_ROWS)
+    index.extend([replace(CLASS, tenant=TenantKey(int(str(mine))))])
+    own, foreign = (replace(SUBJECT, tenant=TenantKey(int(str(x)))) for x in (mine, other))
+    assert index.allowed(own, "read", NOW, ClassKey(1)).classes.tolist() == [1]
+    assert index.allowed(foreign, "read", NOW, ClassKey(1)).classes.tolist() == []
+    with pytest.raises(PolicyError):
+        index.extend([replace(CLASS, tenant=TenantKey(other), key=ClassKey(2))])
+
+
+def test_an_empty_index_answers_nothing() -> None:
+    index = CompiledClasses(TenantKey(1), EXPECTED_ROWS)
+    assert index.high_water == 0
+    scope = index.allowed(SUBJECT, "read", NOW, ClassKey(0))
+    assert (scope.classes.tolist(), scope.classes.dtype) == ([], np.int64)
+    index.extend([CLASS])
+    assert index.allowed(SUBJECT, "read", NOW, ClassKey(0)).classes.tolist() == []
