@@ -114,10 +114,9 @@ class FilesystemConnector:
                 before = os.fstat(file)
                 content = _read(file, before, self._max_bytes)
                 sidecar, sidecar_signature = _sidecar(folder, name + SIDECAR_SUFFIX)
-                unchanged = _signature(os.fstat(file)) == _signature(before)
-            # By path once more, from the root: a renamed file, a new sidecar or another folder in its place shows here.
+            # By path once more, from the root: a change of either, another file or another folder in its place shows.
             now = self._signatures(tuple(folders), name)
-            if unchanged and now == (_signature(before), sidecar_signature):
+            if now == (_signature(before), sidecar_signature):
                 return Fetched(content, sidecar, _instant(before.st_mtime_ns))
         raise ItemFailedError(
             ReasonCode.CHANGED_WHILE_READ, "file or sidecar changed each time they were read"

@@ -39,9 +39,8 @@ def test_a_home_is_asked_as_anybody_and_each_time_on_record(company: Company) ->
         with pytest.raises(NotFoundError):
             local.chunk(drive.chunk_id, as_="user:ben", app="app:chat")
         assert local.not_indexed == ()
-    acted = [x["body"]["subject"] for x in company.events("acted_as")]
-    assert acted == ["user:ann", "user:ben", None, "user:ann", "user:ben"]
-    assert {x["body"]["by"] for x in company.events("acted_as")} == {"user:operator"}
+    acted = [(x["body"]["by"], x["body"]["subject"]) for x in company.events("acted_as")][-5:]
+    assert acted == [("user:operator", x) for x in ("user:ann", "user:ben", None, "user:ann", "user:ben")]
 
 
 def test_without_a_subject_the_operator_asks(company: Company) -> None:
@@ -71,7 +70,7 @@ def test_errors_are_those_of_the_product(company: Company) -> None:
         ):
             with pytest.raises(InvalidRequestError):
                 local.retrieve(**{"app": "app:chat", **arguments})  # type: ignore[arg-type]
-        with pytest.raises(InvalidRequestError, match="^k: less_than_equal$"):
+        with pytest.raises(InvalidRequestError, match=r"^k: less_than_equal$"):
             local.retrieve("x", app="app:chat", k=101)
         with pytest.raises(InvalidRequestError, match="one of app:chat, app:other"):
             local.retrieve("x", as_="user:ann")

@@ -99,7 +99,7 @@ def test_every_file_of_a_home_is_its_owners_alone(tmp_path: Path) -> None:
             "--default-label",
             "Public",
         ]
-        at = ["--home", home]
+        at = ["--home", str(home)]
         assert run("init", *at, "--documents", documents, "--documents", second, *words).code == 0
         assert run("ingest", "run", *at).code == 0
         assert run("retrieve", "flights", "--as", "user:ada", "--context", "c", *at).code == 0

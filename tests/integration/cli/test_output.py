@@ -58,7 +58,7 @@ def test_errors_hold_nothing_that_steers_a_terminal(founded: Company) -> None:
 
 def test_text_is_made_printable() -> None:
     assert printable("a\x1b[31mb\tc\nd\u202ee\ud800f") == "a�[31mb c d�e�f"
-    assert printable("Grüße, 日本 – “ok”") == "Grüße, 日本 – “ok”"
+    assert printable("Grüße, 日本, “ok”") == "Grüße, 日本, “ok”"
     assert printable_lines("a\x1bb\nc\r\nd\u2028e") == "a�b\nc\nd\ne"
 
 
