@@ -13,6 +13,7 @@ import logging
 import os
 import threading
 import time
+import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,7 +68,9 @@ class FollowedQdrant:
     def ready(self) -> bool:
         """Whether the collection can be reached and has not been behind the database for long."""
         since = self._behind_since
-        return self._store.ready() and (since is None or time.monotonic() - since < MAX_LAG_S)
+        late = since is not None and time.monotonic() - since >= MAX_LAG_S
+        dead = self._thread is not None and not self._thread.is_alive()
+        return not late and not dead and self._store.ready()
 
     def sync(self) -> None:
         """Apply every change that is committed now, after another process that is doing so.
@@ -99,7 +102,7 @@ class FollowedQdrant:
         while not self._stopping.wait(POLL_S):
             try:
                 self._step()
-            except StoreError as error:
+            except (StoreError, OSError) as error:
                 if self._behind_since is None:
                     self._behind_since = time.monotonic()
                     _LOG.error(
@@ -146,8 +149,11 @@ def connect(settings: QdrantSettings, home: Path) -> QdrantClient:
         if url.scheme != "https" and not _is_this_machine(url.hostname or ""):
             raise ConfigError("qdrant.url: a key is sent over https only, except to this machine")
         key = read_secret(home / settings.api_key_file)
-    # Without the check of versions, which asks the server before anything of ours could handle its absence.
-    return QdrantClient(url=settings.url, api_key=key, timeout=_TIMEOUT_S, check_compatibility=False)
+    with warnings.catch_warnings():
+        # It warns of a key over plain HTTP also where that goes to this machine.
+        warnings.simplefilter("ignore", UserWarning)
+        # Without the check of versions, which asks the server before anything of ours could handle its absence.
+        return QdrantClient(url=settings.url, api_key=key, timeout=_TIMEOUT_S, check_compatibility=False)
 
 
 def _is_this_machine(host: str) -> bool:

@@ -42,6 +42,7 @@ def test_an_exported_checkpoint_shows_a_lost_tail(company: Company, tmp_path: Pa
     file, key = tmp_path / "checkpoint.json", company.home / "keys" / "audit-ed25519.pub"
     company.ask("user:ann")
     assert company.run("audit", "checkpoint", file).out == f"Wrote {file}\n"
+    assert company.events("audit_checkpoint_exported")[-1]["body"]["by"] == "user:operator"
     assert company.run("audit", "verify", "--checkpoint", file, "--public-key", key).code == 0
     with sqlite3.connect(company.home / "audit.db") as connection:
         for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
@@ -49,7 +50,6 @@ def test_an_exported_checkpoint_shows_a_lost_tail(company: Company, tmp_path: Pa
         connection.execute("DELETE FROM event WHERE rowid = (SELECT max(rowid) FROM event)")
     connection.close()
     assert company.run("audit", "verify", "--checkpoint", file).code == 1
-    assert company.events("audit_checkpoint_exported")[-1]["body"]["by"] == "user:operator"
 
 
 def test_pruning_wants_a_setting_and_names_who_did_it(company: Company) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 import typer
+from sqlalchemy import exc
 from typer.testing import CliRunner
 
 from secure_rag import errors
@@ -75,7 +75,7 @@ def test_errors_of_the_product_are_one_line(name: str) -> None:
             "a database of the home cannot be used: database is locked",
         ),
         (
-            sa.exc.OperationalError("SELECT secret", {}, Exception("disk I/O error")),
+            exc.OperationalError("SELECT secret", {}, Exception("disk I/O error")),
             4,
             "a database of the home cannot be used: disk I/O error",
         ),

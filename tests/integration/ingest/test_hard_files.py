@@ -16,6 +16,7 @@ from secure_rag_ingestion.connectors.filesystem import MAX_DEPTH, FilesystemConn
 from secure_rag_ingestion.parsing.model import ParseReason
 from secure_rag_ingestion.runs import Outcome, ReasonCode
 from tests.controls import control
+from tests.support.deep_folders import nested
 from tests.support.file_faults import refuse
 from tests.support.ingest_home import Source, World, company, files_holding
 
@@ -252,19 +253,13 @@ def test_folders_a_thousand_deep_do_not_stop_the_run(world: World, wiki: Source)
     wiki.write("gone.txt", "To be deleted.")
     world.run(wiki)
     (wiki.folder / "gone.txt").unlink()
-    descriptor = os.open(wiki.folder, os.O_RDONLY)
-    for _ in range(1_200):
-        os.mkdir("deep", dir_fd=descriptor)
-        following = os.open("deep", os.O_RDONLY, dir_fd=descriptor)
-        os.close(descriptor)
-        descriptor = following
-    os.close(descriptor)
-    ran = world.run(wiki)
+    with nested(wiki.folder, 1_200):
+        ran = world.run(wiki)
     assert ran.report.status.value == "completed"
     assert ran.outcome("gone.txt") == ("deleted", "gone_at_source")
-    assert ran.outcome("deep/" * (MAX_DEPTH + 1)) == ("failed", "too_deep")
-    (deepest,) = [name for name in ran.items if name.startswith("deep")]
-    assert deepest.count("deep") == MAX_DEPTH + 1
+    (deepest,) = [name for name in ran.items if name.startswith("d/")]
+    assert deepest == "d/" * (MAX_DEPTH + 1)
+    assert ran.outcome(deepest) == ("failed", "too_deep")
 
 
 def test_times_that_no_calendar_has(world: World, wiki: Source) -> None:

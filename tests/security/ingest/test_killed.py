@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from secure_rag.database import tables as t
+from secure_rag.errors import UnavailableError
 from tests.controls import control
 from tests.support.ingest_home import Source, create_company, files_holding, index, opened, states
 from tests.support.server import PYTHONPATH, ROOT
@@ -191,3 +192,22 @@ def test_a_killed_first_run_leaves_whole_documents_only(
             assert document["vectors"]
             assert document["class"]
         assert set(states(world.opened).values()) <= {"live", "quarantined"}
+
+
+@control("ingest:crash-safe")
+def test_the_lock_of_a_source_ends_with_the_process_that_held_it(tmp_path: Path) -> None:
+    trial = Trial(tmp_path)
+    first_state(trial.wiki, np.random.default_rng(4))
+    process = trial.start()
+    assert process.stdout is not None
+    while "item" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGSTOP)
+    with opened(tmp_path) as world:
+        with pytest.raises(UnavailableError, match="another run of source 'wiki' is going on"):
+            world.run(trial.wiki)
+        process.send_signal(signal.SIGKILL)
+        process.stdout.close()
+        process.wait(30)
+        assert world.run(trial.wiki).report.status.value == "completed"
+    assert statuses(tmp_path) == ["interrupted", "completed"]

@@ -71,6 +71,11 @@ def test_an_expiry_is_rounded_down_to_the_minute_and_the_last_one_counts() -> No
     assert Lock.of([(ME, Micros(-MINUTE))]).allow == {(ME, 0)}
 
 
+def test_an_unresolved_deny_is_said_by_name() -> None:
+    with pytest.raises(TypeError):
+        Lock.of([], [], True)  # type: ignore[misc]  # what types rule out
+
+
 def test_a_lock_is_never_cut_off() -> None:
     half = MAX_LOCK_ENTRIES // 2
     allow = [(PrincipalKey(n), NEVER) for n in range(half)]

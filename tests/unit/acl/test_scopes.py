@@ -16,7 +16,7 @@ from secure_rag.model.subject import Subject
 from secure_rag.ports import CompiledScope
 from secure_rag_acl.compiler import CompiledClasses
 from secure_rag_acl.policy import EXPECTED_ROWS
-from secure_rag_acl.scopes import ScopeCache, ScopeCompiler
+from secure_rag_acl.scopes import MAX_BYTES, MAX_ENTRIES, ScopeCache, ScopeCompiler
 from tests.controls import control
 from tests.support.decided import FrozenView
 from tests.unit.acl.samples import CLASS, EVERYONE, GROUP, HIGH, LOW, NOW, OTHER, SUBJECT, TAXONOMY
@@ -113,6 +113,9 @@ def test_a_scope_ends_with_its_first_entry() -> None:
     assert (first.classes.tolist(), first.valid_until) == ([1, 2], ends)
     assert compiled(scopes, FrozenView(classes, ends - 1)) is first
     assert compiled(scopes, FrozenView(classes, ends)).classes.tolist() == [2]
+    again = compiler()
+    compiled(again, FrozenView(classes, NOW))
+    assert compiled(again, FrozenView(classes, ends + 1)).classes.tolist() == [2]
 
 
 @control("acl:cache-by-content")
@@ -143,6 +146,15 @@ def test_another_generation_means_other_classes() -> None:
     assert compiled(scopes, FrozenView(numbered(OPEN, OPEN), NOW, "before")).classes.tolist() == [1, 2]
 
 
+def test_an_index_is_built_once_per_generation() -> None:
+    """Generations are read anew each time: equal, but not the same object."""
+    scopes, classes = compiler(), numbered(OPEN, OPEN)
+    views = [CountingView(classes, NOW, "".join(("g", "1"))) for _ in range(2)]
+    compiled(scopes, views[0])
+    compiled(scopes, views[1], replace(SUBJECT, purpose="audit"))
+    assert [view.read for view in views] == [[2], []]
+
+
 def test_the_cache_is_bounded_by_number_and_size() -> None:
     few = ScopeCache(max_entries=2)
     scopes, view = compiler(few), FrozenView(numbered(OPEN), NOW)
@@ -153,7 +165,8 @@ def test_the_cache_is_bounded_by_number_and_size() -> None:
     compiled(scopes, view, people[2])
     assert len(few) == 2
     assert compiled(scopes, view, people[0]) is first
-    small = ScopeCache(max_bytes=8)
+    assert (MAX_ENTRIES, MAX_BYTES) == (2_048, 32 * 1_024 * 1_024)
+    small = ScopeCache(max_bytes=15)
     scopes = compiler(small)
     compiled(scopes, FrozenView(numbered(OPEN), NOW))
     assert len(small) == 1

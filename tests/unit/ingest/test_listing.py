@@ -14,6 +14,7 @@ from secure_rag.errors import IngestionError
 from secure_rag_ingestion.connectors.filesystem import MAX_DEPTH, FilesystemConnector, ItemFailedError, Listed
 from secure_rag_ingestion.runs import ReasonCode
 from tests.controls import control
+from tests.support.deep_folders import nested
 from tests.support.file_faults import refuse
 
 LIMIT = 1 << 20
@@ -191,24 +192,16 @@ def test_a_listing_that_was_not_finished_is_incomplete(tmp_path: Path) -> None:
 
 def test_folders_too_deep_are_no_part_of_the_source(tmp_path: Path) -> None:
     """A contributor who nests a thousand folders must neither stop the run nor keep it from being complete."""
-    descriptor = os.open(tmp_path, os.O_RDONLY)
-    for level in range(1_500):
-        os.mkdir("d", dir_fd=descriptor)
-        following = os.open("d", os.O_RDONLY, dir_fd=descriptor)
-        os.close(descriptor)
-        descriptor = following
-        if level in (0, MAX_DEPTH - 1, MAX_DEPTH):
-            os.close(os.open("a.txt", os.O_CREAT | os.O_WRONLY, dir_fd=descriptor))
-    os.close(descriptor)
-    found, complete = listing(tmp_path)
-    assert [(x.native_id.count("/"), x.problem) for x in found] == [
-        (1, None),
-        (MAX_DEPTH, None),
-        (MAX_DEPTH + 1, ReasonCode.TOO_DEEP),
-    ]
-    assert complete
-    with FilesystemConnector(tmp_path, LIMIT) as connector:
-        assert connector.fetch("/".join(["d"] * MAX_DEPTH) + "/a.txt").content == b""
+    with nested(tmp_path, 1_500, (1, MAX_DEPTH, MAX_DEPTH + 1)):
+        found, complete = listing(tmp_path)
+        assert [(x.native_id.count("/"), x.problem) for x in found] == [
+            (1, None),
+            (MAX_DEPTH, None),
+            (MAX_DEPTH + 1, ReasonCode.TOO_DEEP),
+        ]
+        assert complete
+        with FilesystemConnector(tmp_path, LIMIT) as connector:
+            assert connector.fetch("d/" * MAX_DEPTH + "a.txt").content == b""
 
 
 def test_sidecars_are_no_documents(tmp_path: Path) -> None:
