@@ -116,6 +116,14 @@ def _forget(connection: sa.Connection, now: Micros) -> None:
             .where(t.policy_version.c.tenant_id == row.tenant_id)
             .values(generation=secrets.token_hex(8))
         )
+    # A table that was empty has no sequence yet; what it was given since the backup must not come back either.
+    for table in t.meta.sorted_tables:
+        if table.dialect_options["sqlite"]["autoincrement"]:
+            connection.exec_driver_sql(
+                "INSERT INTO sqlite_sequence(name, seq) SELECT ?1, 0 "
+                "WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = ?1)",
+                (table.name,),
+            )
     connection.exec_driver_sql("UPDATE sqlite_sequence SET seq = seq + ?", (ID_GAP,))
     counter = t.counter.c
     connection.execute(

@@ -11,11 +11,12 @@ from secure_rag.database.engine import private_file
 from secure_rag.errors import UnavailableError
 from secure_rag.model.ids import Micros
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS context(
-  digest BLOB PRIMARY KEY, side TEXT NOT NULL, expires INTEGER NOT NULL
-) STRICT, WITHOUT ROWID
-"""
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS context("
+    "digest BLOB PRIMARY KEY, side TEXT NOT NULL, expires INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+    # Callers choose how many contexts there are; without it every claim would look at all of them.
+    "CREATE INDEX IF NOT EXISTS context_expires ON context(expires)",
+)
 
 
 class ContextLedger:
@@ -26,7 +27,8 @@ class ContextLedger:
         self._timeout = busy_timeout_s
         private_file(path)
         with self._connection() as connection:
-            connection.execute(_SCHEMA)
+            for statement in _SCHEMA:
+                connection.execute(statement)
 
     def side(self, digest: bytes, now: Micros) -> str | None:
         """Side that a context is on; None when it is new or expired.

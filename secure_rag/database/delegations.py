@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from secure_rag.database import tables as t
+from secure_rag.database.subjects import DELEGATING_KINDS
 from secure_rag.errors import NotFoundError, PolicyError
 from secure_rag.model.ids import LabelId, Micros, PrincipalId, TenantKey
 from secure_rag.model.subject import MAX_AGENT_HOPS
@@ -58,7 +59,7 @@ def create_delegation(
         if maker.kind != "app" or subject is None:
             raise PolicyError("a first delegation is made by an application for a subject")
         who = _active(connection, tenant, subject)
-        if who.kind not in ("member", "guest", "service"):
+        if who.kind not in DELEGATING_KINDS:
             raise PolicyError(f"{subject} is not a person or service")
         parent_key, subject_key = None, who.id
     else:
@@ -100,7 +101,7 @@ def revoke_delegation(connection: sa.Connection, tenant: TenantKey, public_id: s
     root = connection.execute(sa.select(d.id).where(d.tenant_id == tenant, d.public_id == public_id)).scalar()
     if root is None:
         raise NotFoundError("no such delegation")
-    ended, level = 0, [root]
+    ended, level, seen = 0, [root], {root}
     while level:
         result = connection.execute(
             sa.update(t.delegation)
@@ -108,7 +109,9 @@ def revoke_delegation(connection: sa.Connection, tenant: TenantKey, public_id: s
             .values(valid_to=sa.func.max(now, d.valid_from))
         )
         ended += result.rowcount
-        level = list(connection.execute(sa.select(d.id).where(d.parent_id.in_(level))).scalars())
+        below = connection.execute(sa.select(d.id).where(d.parent_id.in_(level))).scalars()
+        level = [key for key in below if key not in seen]
+        seen.update(level)
     return ended
 
 
@@ -124,7 +127,7 @@ def _live_chain(
     while row is not None:
         if not row.valid_from <= now < row.valid_to:
             raise PolicyError("the delegation has ended")
-        if row.parent_id is None:
+        if row.parent_id is None or depth > MAX_AGENT_HOPS:
             break
         depth += 1
         row = connection.execute(columns.where(d.id == row.parent_id)).one_or_none()

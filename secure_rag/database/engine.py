@@ -70,10 +70,14 @@ def write(engine: sa.Engine) -> Generator[sa.Connection]:
         with engine.connect().execution_options(writes=True) as connection, connection.begin():
             yield connection
     except exc.DatabaseError as error:
-        # A damaged file is a plain DatabaseError of the driver; its other children are faults of ours.
-        if type(error.orig) not in (sqlite3.OperationalError, sqlite3.DatabaseError):
+        if not unusable(error):
             raise
         raise UnavailableError(f"the control database cannot be written: {error.orig}") from error
+
+
+def unusable(error: exc.DatabaseError) -> bool:
+    """Whether the database is at fault: locked, full, read-only or damaged. Any other error is a fault of ours."""
+    return type(error.orig) in (sqlite3.OperationalError, sqlite3.DatabaseError)
 
 
 def private_file(path: Path) -> None:

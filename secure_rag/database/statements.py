@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from secure_rag.database import tables as t
 from secure_rag.database.tables import DocumentState
+from secure_rag.model.ids import PrincipalKind
 
 _tenant: sa.BindParameter[Any] = sa.bindparam("tenant")
 _now: sa.BindParameter[Any] = sa.bindparam("now")
@@ -38,8 +39,11 @@ def _closure() -> sa.Executable:
     reached = (
         sa.select(m.group_id)
         .join(up, sa.and_(m.tenant_id == _tenant, m.member_id == up.c.id, _live(t.membership)))
-        # A deleted or unknown group grants nothing, and nothing is reached through it.
-        .join(group, sa.and_(group.c.id == m.group_id, group.c.state == "active"))
+        # A deleted or unknown group grants nothing, and nothing is reached through it. Nobody is a member of a person.
+        .join(
+            group,
+            sa.and_(group.c.id == m.group_id, group.c.state == "active", group.c.kind == PrincipalKind.GROUP.value),
+        )
     )
     return sa.select(up.union(reached).c.id)
 
@@ -106,10 +110,12 @@ UNCERTAIN = _uncertain()
 TAXONOMY = sa.select(t.taxonomy).where(t.taxonomy.c.tenant_id == _tenant)
 LABELS = sa.select(t.label).where(t.label.c.tenant_id == _tenant)
 CLEARANCE = sa.select(t.clearance.c.label).where(
-    t.clearance.c.principal_id == sa.bindparam("who"), _live(t.clearance)
+    t.clearance.c.tenant_id == _tenant, t.clearance.c.principal_id == sa.bindparam("who"), _live(t.clearance)
 )
 COMPARTMENTS = sa.select(t.compartment_member.c.compartment).where(
-    t.compartment_member.c.principal_id == sa.bindparam("who"), _live(t.compartment_member)
+    t.compartment_member.c.tenant_id == _tenant,
+    t.compartment_member.c.principal_id == sa.bindparam("who"),
+    _live(t.compartment_member),
 )
 GRANT = sa.select(t.grant).where(
     t.grant.c.tenant_id == _tenant, t.grant.c.principal_id == sa.bindparam("who"), _live(t.grant)

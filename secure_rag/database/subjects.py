@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -13,6 +13,9 @@ from secure_rag.errors import PolicyError
 from secure_rag.model.ids import EVERYONE, Compartment, LabelId, Micros, PrincipalKey, SourceKey, TenantKey
 from secure_rag.model.labels import Label, Taxonomy
 from secure_rag.model.subject import MAX_AGENT_HOPS, CallerIdentity, Hop, Subject
+
+DELEGATING_KINDS: Final = ("member", "guest", "service")
+"""Who can be acted for through a delegation."""
 
 _UNKNOWN = PrincipalKey(0)
 _WILDCARD = "*"
@@ -115,8 +118,8 @@ class SubjectReader:
             tenant=tenant,
             principal=who.key if who else _UNKNOWN,
             closure=closure,
-            clearance=self._clearance(who.key) if who else None,
-            compartments=self._compartments(who.key) if who else frozenset(),
+            clearance=self._clearance(tenant, who.key) if who else None,
+            compartments=self._compartments(tenant, who.key) if who else frozenset(),
             purpose=purpose,
             hops=hops,
             taxonomy=self.taxonomy(tenant),
@@ -164,7 +167,8 @@ class SubjectReader:
                 return None, ()
             hops.append(self._narrowed(tenant, self._granted(tenant, agent), link))
             creator = link.agent_id
-        return self._by_key(tenant, PrincipalKey(root.subject_id)), tuple(hops)
+        who = self._by_key(tenant, PrincipalKey(root.subject_id))
+        return (who if who is not None and who.kind in DELEGATING_KINDS else None), tuple(hops)
 
     def _chain(self, tenant: TenantKey, public_id: str) -> list[sa.Row[Any]]:
         chain: list[sa.Row[Any]] = []
@@ -217,12 +221,12 @@ class SubjectReader:
     def _by_key(self, tenant: TenantKey, key: PrincipalKey) -> PrincipalRow | None:
         return _principal(self._run(q.PRINCIPAL_BY_KEY, tenant=tenant, key=key).one_or_none())
 
-    def _clearance(self, who: PrincipalKey) -> LabelId | None:
-        found = list(self._run(q.CLEARANCE, who=who, now=self._now).scalars())
+    def _clearance(self, tenant: TenantKey, who: PrincipalKey) -> LabelId | None:
+        found = list(self._run(q.CLEARANCE, tenant=tenant, who=who, now=self._now).scalars())
         return LabelId(found[0]) if len(found) == 1 else None
 
-    def _compartments(self, who: PrincipalKey) -> frozenset[Compartment]:
-        found = self._run(q.COMPARTMENTS, who=who, now=self._now).scalars()
+    def _compartments(self, tenant: TenantKey, who: PrincipalKey) -> frozenset[Compartment]:
+        found = self._run(q.COMPARTMENTS, tenant=tenant, who=who, now=self._now).scalars()
         return frozenset(Compartment(x) for x in found)
 
     def _named_sources(self, tenant: TenantKey, names: frozenset[str]) -> frozenset[SourceKey]:

@@ -16,6 +16,7 @@ from sqlalchemy import exc
 
 from secure_rag.database import statements as q
 from secure_rag.database import tables as t
+from secure_rag.database.engine import unusable
 from secure_rag.database.subjects import SubjectReader
 from secure_rag.errors import PolicyError, UnavailableError
 from secure_rag.model.decisions import ChunkRow
@@ -72,13 +73,21 @@ class ReadView(SubjectReader):
         return found
 
     def class_keys(
-        self, tenant: TenantKey, sources: Collection[SourceKey], labels: Collection[LabelId] | None
+        self,
+        tenant: TenantKey,
+        sources: Collection[SourceKey] | None,
+        labels: Collection[LabelId] | None,
+        trusts: Collection[Trust] | None = None,
     ) -> NDArray[np.int64]:
-        """Sorted keys of the classes of these sources (and labels), for narrowing a scope."""
+        """Sorted keys of the classes of these sources, labels and trusts (None: of any), for narrowing a scope."""
         c = t.acl_class.c
-        statement = sa.select(c.id).where(c.tenant_id == tenant, c.source_id.in_(sorted(sources)))
+        statement = sa.select(c.id).where(c.tenant_id == tenant)
+        if sources is not None:
+            statement = statement.where(c.source_id.in_(sorted(sources)))
         if labels is not None:
             statement = statement.where(c.label.in_(sorted(labels)))
+        if trusts is not None:
+            statement = statement.where(c.trust.in_(sorted(x.value for x in trusts)))
         keys = self._connection.execute(statement.order_by(c.id)).scalars()
         return np.fromiter(keys, dtype=np.int64)
 
@@ -143,23 +152,30 @@ class ReadView(SubjectReader):
     def chunk_vectors(
         self, tenant: TenantKey, keys: Sequence[ChunkKey]
     ) -> dict[ChunkKey, NDArray[np.float32]]:
-        """Stored unit vectors of live chunks."""
+        """Stored unit vectors of live chunks.
+
+        They lie in one blob per document, so each document is read once and only the rows asked for are kept: a
+        document of thousands of chunks must not be in memory once for every one of them.
+        """
         if not keys:
             return {}
-        e = t.embedding_space.c
+        e, c, d, v = t.embedding_space.c, t.chunk.c, t.document.c, t.document_vectors.c
         dimensions = self._connection.execute(sa.select(e.dimensions).where(e.tenant_id == tenant)).scalar()
-        found: dict[ChunkKey, NDArray[np.float32]] = {}
-        c, d, v = t.chunk.c, t.document.c, t.document_vectors.c
+        wanted: dict[int, list[tuple[int, int]]] = {}
         for part in _parts(list(dict.fromkeys(keys))):
             statement = (
-                sa.select(c.id, d.first_chunk, v.vectors)
+                sa.select(c.id, c.document_id, d.first_chunk)
                 .join(t.document, d.id == c.document_id)
-                .join(t.document_vectors, v.document_id == d.id)
                 .where(c.id.in_(part), q.of_tenant(tenant), d.state == int(t.DocumentState.LIVE))
             )
             for row in self._connection.execute(statement).all():
-                vectors = np.frombuffer(row.vectors, dtype="<f4").reshape(-1, dimensions or 1)
-                found[ChunkKey(row.id)] = vectors[row.id - row.first_chunk]
+                wanted.setdefault(row.document_id, []).append((row.id, row.id - row.first_chunk))
+        found: dict[ChunkKey, NDArray[np.float32]] = {}
+        for document, places in wanted.items():
+            stored = self._connection.execute(sa.select(v.vectors).where(v.document_id == document)).scalar()
+            if stored is not None:
+                vectors = np.frombuffer(stored, dtype="<f4").reshape(-1, dimensions or 1)
+                found.update((ChunkKey(key), vectors[place].copy()) for key, place in places)
         return found
 
     def engine_id(self, tenant: TenantKey) -> str | None:
@@ -188,7 +204,9 @@ class Views:
             with self._engine.connect() as connection, connection.begin():
                 connection.execute(q.PIN).scalar_one()
                 yield ReadView(connection, self._clock())
-        except exc.OperationalError as error:
+        except (exc.DatabaseError, exc.TimeoutError) as error:
+            if isinstance(error, exc.DatabaseError) and not unusable(error):
+                raise
             raise UnavailableError("the control database cannot be read") from error
 
 

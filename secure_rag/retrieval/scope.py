@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from secure_rag.errors import StaleSourceError
+from secure_rag.model.decisions import ChunkRow
 from secure_rag.model.ids import Micros, SourceKey
+from secure_rag.model.labels import Trust
 from secure_rag.model.subject import Subject
 from secure_rag.ports import AccessScope, PolicyEngine
 from secure_rag.retrieval.authorize import READ
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
     from secure_rag.database.views import ReadView
 
 _SECOND = 1_000_000
+_TRUSTED: Final = frozenset(x for x in Trust if x.level > Trust.PARTNER.level)
 
 
 def compile_scope(
@@ -37,6 +42,29 @@ def compile_scope(
         labels = [x.id for x in subject.taxonomy.labels.values() if rank is None or x.priority <= rank]
         allowed = np.intersect1d(allowed, view.class_keys(subject.tenant, chosen, labels), assume_unique=True)
     return AccessScope(subject.tenant, allowed, request.filter.modified_after)
+
+
+def within(scope: AccessScope, rows: Sequence[ChunkRow]) -> tuple[ChunkRow, ...]:
+    """Rows that the scope covers as the view has them.
+
+    A store that lags finds a document where it was before: the subject may read it there too, yet the caller's own
+    filter may exclude it.
+    """
+    keys = np.array([row.class_key for row in rows], np.int64)
+    at = np.minimum(np.searchsorted(scope.classes, keys), len(scope.classes) - 1)
+    covered = (scope.classes[at] == keys).tolist()
+    after = scope.modified_after
+    return tuple(
+        row
+        for row, inside in zip(rows, covered, strict=True)
+        if inside and (after is None or row.modified_at > after)
+    )
+
+
+def trusted_part(view: ReadView, scope: AccessScope) -> AccessScope:
+    """The part of a scope that only sources inside the company write."""
+    keys = view.class_keys(scope.tenant, None, None, _TRUSTED)
+    return replace(scope, classes=np.intersect1d(scope.classes, keys, assume_unique=True))
 
 
 def _sources(ages: dict[SourceKey, tuple[str, Micros, Micros]], request: RetrievalRequest) -> set[SourceKey]:

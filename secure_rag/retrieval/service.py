@@ -11,6 +11,7 @@ Invariants
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
@@ -21,13 +22,13 @@ from secure_rag.errors import AuthenticationError, ModelError, NotFoundError, Un
 from secure_rag.model.decisions import Answer, ChunkRow
 from secure_rag.model.ids import ChunkKey
 from secure_rag.model.subject import CallerIdentity, Subject
-from secure_rag.ports import AccessScope, Embedder, PolicyEngine, VectorStore
+from secure_rag.ports import AccessScope, Embedder, Hit, PolicyEngine, VectorStore
 from secure_rag.retrieval.authorize import Authorized, authorize_chunks
 from secure_rag.retrieval.candidates import Screen, Screened
 from secure_rag.retrieval.conversation import Conversation, Conversations
 from secure_rag.retrieval.record import Delivered, Recorder
 from secure_rag.retrieval.request import RetrievalRequest
-from secure_rag.retrieval.scope import compile_scope
+from secure_rag.retrieval.scope import compile_scope, trusted_part, within
 
 if TYPE_CHECKING:
     from secure_rag.database.views import ReadView
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 ATTEMPTS: Final = 3
 REFILL_ROUNDS: Final = 4
+"""Searches of one attempt: ever deeper, and at last once more among what outsiders do not write."""
 MAX_CANDIDATES: Final = 512
 
 
@@ -95,7 +97,7 @@ class RetrievalService:
             conversation = self.conversations.enter(subject, request.context_id, view.now)
             candidates = self._gather(view, subject, scope, vector, request, conversation)
         with self.views.open() as view:
-            final, authorized = self._final_check(view, caller, request, scope, candidates.screened.rows)
+            final, authorized = self._final_check(view, caller, request, scope, subject, candidates)
             side = candidates.screened.side
             if not self.conversations.claim(conversation, side, view.now):
                 raise _UnsettledError
@@ -116,25 +118,38 @@ class RetrievalService:
         conversation: Conversation,
     ) -> _Candidates:
         """Search, authorize and screen; look further down while checks left too few, within bounds."""
-        depth = min(MAX_CANDIDATES, 2 * request.k + 8)
-        for round_ in range(1, REFILL_ROUNDS + 1):
+        first = 2 * request.k + 8
+        deepest = MAX_CANDIDATES - first
+        deeper = {min(deepest, first * 4**n) for n in range(REFILL_ROUNDS - 2)} | {deepest}
+        hits: Sequence[Hit] = ()
+        screened = Screened((), {}, (), conversation.side)
+        for depth in sorted(deeper):
             hits = self.store.search(scope, vector, depth)
-            authorized = authorize_chunks(view, self.engine, subject, [hit.chunk for hit in hits])
-            self.recorder.report_disagreement(view, subject, scope, authorized)
-            screened = self.screen.apply(
-                view,
-                subject.tenant,
-                request.query,
-                authorized.rows,
-                request.k,
-                subject.taxonomy,
-                conversation.side,
-            )
-            complete = len(screened.rows) == request.k or len(hits) < depth
-            if complete or depth == MAX_CANDIDATES or round_ == REFILL_ROUNDS:
-                return _Candidates(screened, {hit.chunk: hit.score for hit in hits}, complete)
-            depth = min(MAX_CANDIDATES, 4 * depth)
-        raise UnavailableError("no search was made")
+            screened = self._screened(view, subject, scope, hits, request, conversation)
+            if len(screened.rows) == request.k or len(hits) < depth:
+                return _candidates(screened, hits, complete=True)
+        # Copies by outsiders, which the checks drop, may fill any depth: what they do not write is looked for alone.
+        trusted = trusted_part(view, scope)
+        if len(trusted.classes):
+            hits = _merged(hits, self.store.search(trusted, vector, first))
+            screened = self._screened(view, subject, scope, hits, request, conversation)
+        return _candidates(screened, hits, complete=len(screened.rows) == request.k)
+
+    def _screened(
+        self,
+        view: ReadView,
+        subject: Subject,
+        scope: AccessScope,
+        hits: Sequence[Hit],
+        request: RetrievalRequest,
+        conversation: Conversation,
+    ) -> Screened:
+        authorized = authorize_chunks(view, self.engine, subject, [hit.chunk for hit in hits])
+        self.recorder.report_disagreement(view, subject, scope, authorized)
+        rows = within(scope, authorized.rows)
+        return self.screen.apply(
+            view, subject.tenant, request.query, rows, request.k, subject.taxonomy, conversation.side
+        )
 
     def _final_check(
         self,
@@ -142,15 +157,19 @@ class RetrievalService:
         caller: CallerIdentity,
         request: RetrievalRequest,
         searched: AccessScope,
-        rows: tuple[ChunkRow, ...],
+        asked: Subject,
+        candidates: _Candidates,
     ) -> tuple[Subject, Authorized]:
         """Read everything anew and let the policy engine decide every chunk of the whole answer."""
+        rows = candidates.screened.rows
         subject = view.subject(searched.tenant, caller, request.purpose)
         authorized = authorize_chunks(view, self.engine, subject, [row.key for row in rows])
         same_rows = [_identity(row) for row in authorized.rows] == [_identity(row) for row in rows]
         scope = compile_scope(view, self.engine, subject, request)
-        if not same_rows or not np.array_equal(scope.classes, searched.classes):
-            # The checks looked at rows that are gone or changed, or the search at other classes than are open now.
+        same_classes = np.array_equal(scope.classes, searched.classes)
+        if not same_rows or not same_classes or subject.taxonomy != asked.taxonomy:
+            # The checks looked at rows that are gone or changed, the search at other classes than are open now, or
+            # the mixing rule at another threshold.
             raise _UnsettledError
         return subject, authorized
 
@@ -188,6 +207,16 @@ class RetrievalService:
         if stored is not None and stored != self.embedder.engine_id:
             raise ModelError(f"the index was made by {stored}, not by {self.embedder.engine_id}")
         return self.embedder.embed_query(request.query)
+
+
+def _candidates(screened: Screened, hits: Sequence[Hit], *, complete: bool) -> _Candidates:
+    return _Candidates(screened, {hit.chunk: hit.score for hit in hits}, complete)
+
+
+def _merged(some: Sequence[Hit], others: Sequence[Hit]) -> list[Hit]:
+    """Hits of two searches, each once, in the order that a store gives."""
+    found = {hit.chunk: hit for hit in (*others, *some)}
+    return sorted(found.values(), key=lambda hit: (-hit.score, hit.chunk))
 
 
 def _identity(row: ChunkRow) -> tuple[ChunkKey, int, int, str]:
