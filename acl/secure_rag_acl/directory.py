@@ -111,10 +111,16 @@ def _import(
     _refuse_forgetting(document, before, forget)
     people = apply_principals(connection, tenant, document, before)
     after = known_principals(connection, tenant)
-    links = reconcile_links(connection, tenant, document, after, now, forget)
+    known_since, serving = _serves(connection, tenant, document, before)
+    links = reconcile_links(
+        connection, tenant, document, after, now, forget, anew=serving and not known_since
+    )
     marked = mark_groups(connection, document, after)
     rights = reconcile_rights(connection, tenant, document, after, now)
-    serving = _mark_as_known(connection, tenant, document, before, now)
+    if serving:
+        connection.execute(
+            sa.update(t.tenant).where(t.tenant.c.id == tenant).values(directory_as_of=int(now))
+        )
     return DirectoryReport(
         tenant=document.tenant,
         complete=document.complete,
@@ -165,21 +171,17 @@ def _uncertain_groups(
     )
 
 
-def _mark_as_known(
-    connection: sa.Connection,
-    tenant: TenantKey,
-    document: DirectoryFile,
-    before: dict[PrincipalId, Known],
-    now: Micros,
-) -> bool:
-    """Record when the directory was imported; after a restore only an import that covers everything counts.
+def _serves(
+    connection: sa.Connection, tenant: TenantKey, document: DirectoryFile, before: dict[PrincipalId, Known]
+) -> tuple[bool, bool]:
+    """Whether the directory was known, and whether it is with this import.
 
-    A restored database holds memberships that were ended since. Whatever an import does not cover would stay so.
+    After a restore only an import that covers everything counts: a restored database holds memberships that were
+    ended since, and whatever an import does not cover would stay so.
     """
     c = t.tenant.c
-    known_since = connection.execute(sa.select(c.directory_as_of).where(c.id == tenant)).scalar_one()
+    known_since = bool(
+        connection.execute(sa.select(c.directory_as_of).where(c.id == tenant)).scalar_one()
+    )
     fresh = not any(row.defined for row in before.values())
-    if not (known_since or fresh or (document.complete and document.covers(before))):
-        return False
-    connection.execute(sa.update(t.tenant).where(c.id == tenant).values(directory_as_of=int(now)))
-    return True
+    return known_since, known_since or fresh or (document.complete and document.covers(before))

@@ -21,12 +21,24 @@ def reconcile_links(
     known: dict[PrincipalId, Known],
     now: Micros,
     forget: Sequence[str],
+    *,
+    anew: bool = False,
 ) -> Changed:
     """Begin and end memberships.
 
     A link ends when its group is in the file with all its members, its member is in the file, and the one does not
     name the other: an un-nesting that somebody wrote. A link of somebody who is absent stays, so that a deny of the
     group stays closed; `forget` ends it.
+
+    Args:
+        connection: inside a write transaction.
+        tenant: whose.
+        document: the file.
+        known: principals by name.
+        now: when links begin and end.
+        forget: principals whose links end.
+        anew: after a restore, also end what an incompletely known group had when the backup was made. It stays
+            incomplete, so that denies of it, and of groups above, stay closed.
 
     Raises:
         ConfigError: with what is kept, groups would contain each other or be nested too deeply.
@@ -39,7 +51,7 @@ def reconcile_links(
         for member in group.members
     }
     present = {known[entry.id].key for _, entry in document.entries()}
-    stated = {known[group.id].key for group in document.groups or () if document.states_members(group)}
+    stated = {known[group.id].key for group in document.groups or () if anew or document.states_members(group)}
     forgotten = {known[PrincipalId(name)].key for name in forget}
 
     def may_end(key: tuple[int, int]) -> bool:

@@ -76,14 +76,24 @@ class _TenantIndex:
 
     def __init__(self, tenant: TenantKey, generation: str, rows: Sequence[PolicyRow]) -> None:
         self.generation = generation
+        self._tenant = tenant
+        self._rows = rows
         self._classes = CompiledClasses(tenant, rows)
         self._guard = threading.Lock()
 
     def compile(self, view: ReadView, subject: Subject, action: str, high_water: ClassKey) -> CompiledScope:
         with self._guard:
             if self._classes.high_water < high_water:
-                self._classes.extend(view.classes_after(subject.tenant, self._classes.high_water))
+                self._extend(view)
             return self._classes.allowed(subject, action, view.now, high_water)
+
+    def _extend(self, view: ReadView) -> None:
+        try:
+            self._classes.extend(view.classes_after(self._tenant, self._classes.high_water))
+        except BaseException:
+            # A class that was taken in only in part would give every later one the locks of its neighbour.
+            self._classes = CompiledClasses(self._tenant, self._rows)
+            raise
 
 
 class ScopeCompiler:

@@ -112,6 +112,13 @@ def revoke_delegation(connection: sa.Connection, tenant: TenantKey, public_id: s
         below = connection.execute(sa.select(d.id).where(d.parent_id.in_(level))).scalars()
         level = [key for key in below if key not in seen]
         seen.update(level)
+    # A view is never earlier than this, whatever the clock says then; 0 means that nothing is served.
+    c = t.tenant.c
+    connection.execute(
+        sa.update(t.tenant)
+        .where(c.id == tenant, c.directory_as_of > 0, c.directory_as_of < now)
+        .values(directory_as_of=int(now))
+    )
     return ended
 
 

@@ -97,7 +97,8 @@ _p, _s, _a, _d = t.principal.c, t.source.c, t.acl_class.c, t.delegation.c
 _principal = sa.select(_p.id, _p.name, _p.kind, _p.state).where(_p.tenant_id == _tenant)
 _classes = sa.select(t.acl_class).where(_a.tenant_id == _tenant)
 
-PIN = sa.select(sa.func.count()).select_from(t.policy_version)
+PIN = sa.select(sa.func.coalesce(sa.func.max(t.tenant.c.directory_as_of), 0))
+"""Pins the snapshot, and says when rights were last taken away: time must not run back behind that."""
 TENANT = sa.select(t.tenant.c.id).where(t.tenant.c.name == sa.bindparam("name"))
 DIRECTORY_AS_OF = sa.select(t.tenant.c.directory_as_of).where(t.tenant.c.id == _tenant)
 POLICY_VERSION = sa.select(t.policy_version.c.generation, t.policy_version.c.n).where(

@@ -73,7 +73,8 @@ tenant = _table(
     "tenant",
     _key(),
     _text("name"),
-    # When the directory was last imported; 0 after a restore: nobody has rights until it is imported again.
+    # When the directory was last imported, or a delegation revoked since; 0 after a restore: nobody has rights until
+    # it is imported again.
     _int("directory_as_of", 0),
     sa.UniqueConstraint("name"),
     **_NO_REUSE,

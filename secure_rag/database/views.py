@@ -7,7 +7,7 @@ import functools
 import json
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import sqlalchemy as sa
@@ -25,6 +25,8 @@ from secure_rag.model.labels import Trust
 from secure_rag.model.locks import AclClass, Lock
 
 _MAX_PARAMETERS = 500
+_CLOCK_STEP: Final = 300_000_000
+"""How far a clock may be set back without stopping answers."""
 _T = TypeVar("_T")
 
 
@@ -196,14 +198,18 @@ class Views:
         """A fresh snapshot.
 
         BEGIN alone takes none: the first SELECT does. So one is made at once, and the clock is read after it.
+        What ended stays ended when the clock is set back: a view is never earlier than the last change of rights.
 
         Raises:
-            UnavailableError: the database could not be read.
+            UnavailableError: the database could not be read, or the clock is far behind it.
         """
         try:
             with self._engine.connect() as connection, connection.begin():
-                connection.execute(q.PIN).scalar_one()
-                yield ReadView(connection, self._clock())
+                changed = connection.execute(q.PIN).scalar_one()
+                now = self._clock()
+                if changed - now > _CLOCK_STEP:
+                    raise UnavailableError("the clock is behind the last change of rights")
+                yield ReadView(connection, Micros(max(now, changed)))
         except (exc.DatabaseError, exc.TimeoutError) as error:
             if isinstance(error, exc.DatabaseError) and not unusable(error):
                 raise

@@ -64,7 +64,8 @@ class _Candidate:
         """Whether dropping `other` for this one cannot serve the author of this one against another author."""
         if self.row.trust.level != other.row.trust.level:
             return self.row.trust.level > other.row.trust.level
-        return self.contributor == other.contributor or self.words == other.words
+        # Not by words: a sign, a currency or a comparison is none, and changing one is enough to lie.
+        return self.contributor == other.contributor or self.row.text.split() == other.row.text.split()
 
     def jaccard(self, other: _Candidate) -> float:
         """Shared share of the shingles; texts without words are alike only when they are the same text."""

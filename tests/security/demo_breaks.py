@@ -236,14 +236,13 @@ def never_ending_grants(patch: pytest.MonkeyPatch, _: Installation) -> None:
     patch.setattr(q, "GRANT", of_principal.order_by(g.id.desc()).limit(1))
 
 
-def highest_clearance(view: SubjectReader, who: PrincipalKey) -> LabelId | None:
-    found = list(view._run(q.CLEARANCE, who=who, now=view._now).scalars())
-    top = (
-        view._connection.execute(sa.select(t.label.c.guid).order_by(t.label.c.priority.desc()))
-        .scalars()
-        .first()
-    )
-    return LabelId(found[0]) if found else LabelId(str(top))
+_clearance: Final = SubjectReader._clearance
+
+
+def highest_clearance(view: SubjectReader, *of: Any) -> LabelId | None:
+    found = _clearance(view, *of)
+    top = sa.select(t.label.c.guid).order_by(t.label.c.priority.desc())
+    return found or LabelId(str(view._connection.execute(top).scalars().first()))
 
 
 def default_account(patch: pytest.MonkeyPatch, _: Installation) -> None:

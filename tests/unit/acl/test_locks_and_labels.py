@@ -76,6 +76,11 @@ def test_an_unresolved_deny_is_said_by_name() -> None:
         Lock.of([], [], True)  # type: ignore[misc]  # what types rule out
 
 
+def test_locks_are_made_from_the_class_and_from_a_lock() -> None:
+    assert LOCK.of([]) == Lock(frozenset())
+    assert LOCK.from_body(LOCK.body()) == LOCK
+
+
 def test_a_lock_is_never_cut_off() -> None:
     half = MAX_LOCK_ENTRIES // 2
     allow = [(PrincipalKey(n), NEVER) for n in range(half)]
@@ -224,6 +229,11 @@ def test_a_taxonomy_that_makes_no_sense_is_refused(
 def test_a_parent_is_a_label() -> None:
     labels = (Label(LOW, "a", 1, HIGH), Label(HIGH, "b", 2, None))
     assert Taxonomy.of(labels, LOW, LOW, 1).labels[LOW].parent == HIGH
+
+
+def test_a_taxonomy_may_have_hundreds_of_labels() -> None:
+    labels = [Label(LabelId(f"{n:08x}-0000-4000-8000-000000000000"), str(n), n) for n in range(400)]
+    assert len(TAXONOMY.of(labels, labels[0].id, labels[0].id, 1).labels) == 400
 
 
 def test_trust_has_levels() -> None:
