@@ -246,6 +246,11 @@ def store(world: World, path: Path) -> Stored:
     stored = Stored(engine)
     with write(engine) as connection:
         t.meta.create_all(connection)
+        # Small integers are one object in Python: with large keys a comparison by identity would show.
+        for table in (t.principal, t.delegation):
+            connection.exec_driver_sql(
+                "INSERT INTO sqlite_sequence (name, seq) VALUES (?, 100000)", (table.name,)
+            )
         for company in world.companies.values():
             store_company(connection, stored, company)
         stored.classes = [intern_class(connection, acl_class(stored, guard)) for guard in world.guards]

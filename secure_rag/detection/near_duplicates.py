@@ -7,7 +7,7 @@ Whatever is dropped must not help an outsider to erase someone else's text (a su
 
 1. Only rows of low trust (partner, external) are ever dropped; trusted sources that agree are no attack.
 2. A row is dropped only for a kept row of higher trust, or for one of equal trust that is of the same contributor
-   or has the very same words. A changed figure in a copy of another outsider's text removes nothing.
+   or has the very same text. A changed figure or sign in a copy of another outsider's text removes nothing.
 3. A kept row is never dropped later: every dropped row has its kept near-equal in the same answer.
 
 A source without known contributors counts as one contributor. Documents of one outsider under several names are
@@ -46,6 +46,8 @@ _LOW_TRUST: Final = Trust.PARTNER.level
 @dataclass(frozen=True, slots=True)
 class _Candidate:
     row: ChunkRow
+    plain: str
+    """The text with its blanks made equal."""
     words: tuple[str, ...]
     shingles: frozenset[tuple[str, ...]]
     vector: Vector | None
@@ -54,7 +56,8 @@ class _Candidate:
     def of(row: ChunkRow, vector: Vector | None) -> _Candidate:
         words = tuple(tokens(row.text))
         count = max(1, len(words) - SHINGLE_WORDS + 1)
-        return _Candidate(row, words, frozenset(words[i : i + SHINGLE_WORDS] for i in range(count)), vector)
+        shingles = frozenset(words[i : i + SHINGLE_WORDS] for i in range(count))
+        return _Candidate(row, " ".join(row.text.split()), words, shingles, vector)
 
     @property
     def contributor(self) -> tuple[str, str]:
@@ -64,8 +67,8 @@ class _Candidate:
         """Whether dropping `other` for this one cannot serve the author of this one against another author."""
         if self.row.trust.level != other.row.trust.level:
             return self.row.trust.level > other.row.trust.level
-        # Not by words: a sign, a currency or a comparison is none, and changing one is enough to lie.
-        return self.contributor == other.contributor or self.row.text.split() == other.row.text.split()
+        # Not by words: a sign, a currency or a comma is none, and changing one is enough to lie.
+        return self.contributor == other.contributor or self.plain == other.plain
 
     def jaccard(self, other: _Candidate) -> float:
         """Shared share of the shingles; texts without words are alike only when they are the same text."""
@@ -92,7 +95,7 @@ class NearDuplicates:
         shingle: Jaccard similarity of shingles from which two texts count as near-equal.
     """
 
-    revision: ClassVar[str] = "1"
+    revision: ClassVar[str] = "2"
 
     name: str = field(default="near_duplicates", init=False)
     tau: float = 0.85

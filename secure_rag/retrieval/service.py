@@ -13,13 +13,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
 from secure_rag.errors import AuthenticationError, ModelError, NotFoundError, UnavailableError
-from secure_rag.model.decisions import Answer, ChunkRow
+from secure_rag.model.decisions import Answer, ChunkRow, Reason
 from secure_rag.model.ids import ChunkKey
 from secure_rag.model.subject import CallerIdentity, Subject
 from secure_rag.ports import AccessScope, Embedder, Hit, PolicyEngine, VectorStore
@@ -56,6 +56,7 @@ class _UnsettledError(Exception):
 class _Candidates:
     screened: Screened
     scores: dict[ChunkKey, float]
+    withheld: dict[ChunkKey, Reason]
     complete: bool
 
 
@@ -102,7 +103,10 @@ class RetrievalService:
             if not self.conversations.claim(conversation, side, view.now):
                 raise _UnsettledError
             delivered = Delivered(
-                authorized, candidates.scores, candidates.screened.flags, candidates.screened.notices
+                replace(authorized, withheld=candidates.withheld),
+                candidates.scores,
+                candidates.screened.flags,
+                candidates.screened.notices,
             )
             return self.recorder.answer(
                 view, decision_id, caller, final, request, delivered, complete=candidates.complete
@@ -121,19 +125,19 @@ class RetrievalService:
         first = 2 * request.k + 8
         deepest = MAX_CANDIDATES - first
         deeper = {min(deepest, first * 4**n) for n in range(REFILL_ROUNDS - 2)} | {deepest}
+        found = _Candidates(Screened((), {}, (), conversation.side), {}, {}, complete=False)
         hits: Sequence[Hit] = ()
-        screened = Screened((), {}, (), conversation.side)
         for depth in sorted(deeper):
             hits = self.store.search(scope, vector, depth)
-            screened = self._screened(view, subject, scope, hits, request, conversation)
-            if len(screened.rows) == request.k or len(hits) < depth:
-                return _candidates(screened, hits, complete=True)
+            found = self._screened(view, subject, scope, hits, request, conversation)
+            if found.complete or len(hits) < depth:
+                return replace(found, complete=True)
         # Copies by outsiders, which the checks drop, may fill any depth: what they do not write is looked for alone.
         trusted = trusted_part(view, scope)
         if len(trusted.classes):
             hits = _merged(hits, self.store.search(trusted, vector, first))
-            screened = self._screened(view, subject, scope, hits, request, conversation)
-        return _candidates(screened, hits, complete=len(screened.rows) == request.k)
+            found = self._screened(view, subject, scope, hits, request, conversation)
+        return found
 
     def _screened(
         self,
@@ -143,13 +147,16 @@ class RetrievalService:
         hits: Sequence[Hit],
         request: RetrievalRequest,
         conversation: Conversation,
-    ) -> Screened:
+    ) -> _Candidates:
+        """What of some hits may be delivered together; complete when that is as much as was asked for."""
         authorized = authorize_chunks(view, self.engine, subject, [hit.chunk for hit in hits])
         self.recorder.report_disagreement(view, subject, scope, authorized)
         rows = within(scope, authorized.rows)
-        return self.screen.apply(
+        screened = self.screen.apply(
             view, subject.tenant, request.query, rows, request.k, subject.taxonomy, conversation.side
         )
+        scores = {hit.chunk: hit.score for hit in hits}
+        return _Candidates(screened, scores, authorized.withheld, len(screened.rows) == request.k)
 
     def _final_check(
         self,
@@ -207,10 +214,6 @@ class RetrievalService:
         if stored is not None and stored != self.embedder.engine_id:
             raise ModelError(f"the index was made by {stored}, not by {self.embedder.engine_id}")
         return self.embedder.embed_query(request.query)
-
-
-def _candidates(screened: Screened, hits: Sequence[Hit], *, complete: bool) -> _Candidates:
-    return _Candidates(screened, {hit.chunk: hit.score for hit in hits}, complete)
 
 
 def _merged(some: Sequence[Hit], others: Sequence[Hit]) -> list[Hit]:

@@ -115,6 +115,7 @@ def collapsing(m: ModuleType) -> None:
     assert dropped(low(1, EDITED), row(2, CLAIM)) == {1}
     assert dropped(low(1, EDITED), low(2, CLAIM, "user:t")) == set()
     assert dropped(low(1, CLAIM), low(2, CLAIM, "user:t")) == {2}
+    assert dropped(low(1, CLAIM), low(2, CLAIM.replace(" of ", " -of ", 1), "user:t")) == set()
     assert dropped(low(1, EDITED, ""), low(2, CLAIM, "", source="fax")) == set()
     assert dropped(low(1, EDITED, ""), low(2, CLAIM, "")) == {2}
     assert dropped(low(1, CLAIM), low(2, REWORDED), vectors=near) == {2}
@@ -178,10 +179,11 @@ MUTANTS = [
     ("near_duplicates", "key=lambda row: -row.trust.level", "key=lambda row: 0"),
     (
         "near_duplicates",
-        "return self.contributor == other.contributor or self.words == other.words",
+        "return self.contributor == other.contributor or self.plain == other.plain",
         "return True",
     ),
-    ("near_duplicates", " or self.words == other.words", ""),
+    ("near_duplicates", " or self.plain == other.plain", ""),
+    ("near_duplicates", "self.plain == other.plain", "self.words == other.words"),
     ("near_duplicates", "return self.row.trust.level > other.row.trust.level", "return False"),
     ("near_duplicates", 'else (self.row.source, "")', 'else ("", "")'),
     ("near_duplicates", "overlap >= self.shingle", "overlap > 0.0"),

@@ -17,13 +17,14 @@ from secure_rag_acl.casbin_engine import CasbinEngine
 from secure_rag_api.wiring import Installation
 from tests.controls import control
 from tests.support.filled_home import FilledHome
+from tests.support.planted import plant
 from tests.support.small_home import ANN, small_home
 from tests.support.small_world import REQUEST
-from tests.worlds import NOW
+from tests.worlds import LABELS, NOW
 
 ASK = RetrievalRequest(REQUEST, k=20)
-APPENDS = 18
-"""Three classes of one lock each, six columns."""
+APPENDS = 24
+"""Four classes of one lock each, six columns. The third is closed to Ann, the others open."""
 
 
 class Once:
@@ -44,6 +45,7 @@ def test_a_class_that_was_indexed_in_part_does_not_shift_those_behind_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with small_home(tmp_path / "home") as (filled, opened):
+        plant(filled, ["open"], name="open", label=LABELS[1])
         honest = compiled(opened, filled, opened.policy)
         assert honest
         for at in range(1, APPENDS + 1):

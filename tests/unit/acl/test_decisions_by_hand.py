@@ -31,6 +31,7 @@ def company() -> Company:
     made = Company("acme", labels={label: n for n, label in enumerate(LABELS)}, sources=("wiki", "mail"))
     people = (
         Who("everyone", "everyone"),
+        Who("app:first", "app"),
         Who("user:ann", "member", clearance=CONFIDENTIAL, compartments=HERON),
         Who("user:ben", "member", clearance=INTERNAL),
         Who("user:new", "member"),
@@ -42,6 +43,7 @@ def company() -> Company:
         Who("agent:scout", "agent", clearance=CONFIDENTIAL),
         Who("agent:clerk", "agent", clearance=GENERAL),
         Who("agent:spare", "agent"),
+        Who("agent:idle", "agent", clearance=CONFIDENTIAL),
         Who("app:chat", "app"),
         Who("app:kiosk", "app"),
         Who("app:old", "app"),
@@ -70,6 +72,7 @@ def company() -> Company:
     ]
     made.limits = {
         "app:chat": [limits()],
+        "app:first": [limits()],
         "app:kiosk": [limits(GENERAL, NONE, sources=frozenset({"wiki"}))],
         "app:old": [limits(end=NOW)],
         "agent:scout": [limits()],
@@ -91,6 +94,16 @@ def handovers() -> Iterator[Handover]:
     yield replace(first, id="d-narrow", label=GENERAL)
     yield replace(first, id="d-mail", sources=frozenset({"mail"}))
     yield replace(first, id="d-nothing", actions=NONE)
+    yield replace(first, id="d-audit", purposes=frozenset({"audit"}))
+    yield replace(first, id="d-heron", compartments=NONE)
+    yield replace(first, id="d-later", start=NOW + 1)
+    yield replace(first, id="d-now", start=NOW)
+    yield replace(first, id="d-by-user", created_by="user:ann")
+    yield replace(first, id="d-by-agent", created_by="agent:clerk")
+    yield replace(first, id="d-to-app", agent="app:kiosk")
+    yield replace(first, id="d-to-user", agent="user:ben")
+    yield replace(first, id="d-ben", subject="user:ben")
+    yield Handover("d-earlier-subject", "d-ben", "user:ann", "agent:scout", "agent:clerk", READ)
     yield Handover("d-three", "d-scout-clerk", "user:ann", "agent:clerk", "agent:spare", READ)
     yield Handover("d-four", "d-three", "user:ann", "agent:spare", "agent:scout", READ)
 
@@ -232,6 +245,43 @@ CASES: tuple[tuple[str, Call, Guard, Outcome], ...] = (
     ),
     ("a delegation narrowed by source", on("d-mail", "agent:scout"), guard(HR), Outcome.DELEGATION),
     ("a delegation of no action", on("d-nothing", "agent:scout"), guard(HR), Outcome.DELEGATION),
+    ("a delegation narrowed by purpose", on("d-audit", "agent:scout"), guard(HR), Outcome.DELEGATION),
+    (
+        "a delegation narrowed by compartment",
+        on("d-heron", "agent:scout"),
+        guard(HR, rooms=HERON),
+        Outcome.DELEGATION,
+    ),
+    ("a delegation that begins later", on("d-later", "agent:scout"), guard(HR), Outcome.UNKNOWN),
+    ("a delegation that begins now", on("d-now", "agent:scout"), guard(HR), Outcome.ALLOWED),
+    ("a delegation made by a person", on("d-by-user", "agent:scout"), guard(HR), Outcome.UNKNOWN),
+    ("a delegation made by an agent", on("d-by-agent", "agent:scout"), guard(HR), Outcome.UNKNOWN),
+    ("a delegation to an application", on("d-to-app", "app:kiosk"), guard(HR), Outcome.UNKNOWN),
+    ("a delegation to a person", on("d-to-user", "user:ben"), guard(HR), Outcome.UNKNOWN),
+    ("a delegation of a later agent", on("d-clerk", "agent:scout"), guard(HR), Outcome.UNKNOWN),
+    ("an earlier person half way", on("d-earlier-subject", "agent:clerk"), guard(HR), Outcome.UNKNOWN),
+    (
+        "an agent for an earlier agent",
+        by("agent:scout", "agent:clerk"),
+        guard(opens("agent:scout")),
+        Outcome.UNKNOWN,
+    ),
+    (
+        "an agent for a later agent",
+        by("agent:idle", "agent:clerk"),
+        guard(opens("agent:idle")),
+        Outcome.UNKNOWN,
+    ),
+    (
+        "an agent without a grant",
+        by("agent:idle", "agent:idle"),
+        guard(opens("agent:idle")),
+        Outcome.DELEGATION,
+    ),
+    ("through an application", by("agent:idle"), guard(opens("agent:idle")), Outcome.DELEGATION),
+    ("through an earlier one", by("agent:idle", "app:first"), guard(opens("agent:idle")), Outcome.DELEGATION),
+    ("an application for itself", by("app:chat", "app:chat"), guard(opens("app:chat")), Outcome.UNKNOWN),
+    ("everyone is nobody who asks", by("everyone"), guard(ALL), Outcome.UNKNOWN),
     ("a delegation nobody made", on("d-none", "agent:scout"), guard(HR), Outcome.UNKNOWN),
     ("an agent for itself", by("agent:scout", "agent:scout"), guard(opens("group:bots")), Outcome.ALLOWED),
     (

@@ -389,3 +389,20 @@ def test_a_group_cannot_be_disabled(place: Place) -> None:
     disabled = sa.update(t.principal).where(t.principal.c.name == "group:hr").values(state="disabled")
     with pytest.raises(IntegrityError, match="group_state"), write(place.engine) as connection:
         connection.execute(disabled)
+
+
+@control("acl:label-dominance")
+def test_two_clearances_at_once_are_none(place: Place) -> None:
+    """Which one would count? No import writes that; whoever did must not gain by it."""
+    place.load(BASE)
+    with write(place.engine) as connection:
+        row = connection.execute(sa.select(t.clearance).where(t.clearance.c.label == GUIDS[2])).one()
+        doubled = {
+            "tenant_id": row.tenant_id,
+            "principal_id": row.principal_id,
+            "label": GUIDS[0],
+            "valid_from": 0,
+        }
+        connection.execute(sa.insert(t.clearance).values(doubled))
+    assert place.subject("user:ann").clearance is None
+    assert place.subject("user:ben").clearance == GUIDS[1]

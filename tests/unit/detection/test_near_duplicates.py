@@ -66,10 +66,11 @@ def test_an_outsider_cannot_erase_another_outsider() -> None:
     assert NearDuplicates().collapse(rows, vectors(v1=0, v2=1)) == {}
 
 
-def test_the_very_same_words_of_two_outsiders_count_once() -> None:
+def test_the_very_same_text_of_two_outsiders_counts_once() -> None:
     rows = [
         row(1, CLAIM, Trust.EXTERNAL, contributor=MALLORY),
-        row(2, CLAIM.upper() + "!", Trust.EXTERNAL, contributor=TRENT),
+        row(2, CLAIM.replace(" ", "\n ") + "\n", Trust.EXTERNAL, contributor=TRENT),
+        row(3, CLAIM.replace(" in March,", ", in March"), Trust.EXTERNAL, contributor="user:gil.marsh"),
     ]
     assert set(NearDuplicates().inspect("q", rows)) == {2}
 
