@@ -180,8 +180,6 @@ def _serves(
     ended since, and whatever an import does not cover would stay so.
     """
     c = t.tenant.c
-    known_since = bool(
-        connection.execute(sa.select(c.directory_as_of).where(c.id == tenant)).scalar_one()
-    )
+    known_since = bool(connection.execute(sa.select(c.directory_as_of).where(c.id == tenant)).scalar_one())
     fresh = not any(row.defined for row in before.values())
     return known_since, known_since or fresh or (document.complete and document.covers(before))

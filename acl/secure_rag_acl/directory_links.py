@@ -51,7 +51,9 @@ def reconcile_links(
         for member in group.members
     }
     present = {known[entry.id].key for _, entry in document.entries()}
-    stated = {known[group.id].key for group in document.groups or () if anew or document.states_members(group)}
+    stated = {
+        known[group.id].key for group in document.groups or () if anew or document.states_members(group)
+    }
     forgotten = {known[PrincipalId(name)].key for name in forget}
 
     def may_end(key: tuple[int, int]) -> bool:

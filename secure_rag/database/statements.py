@@ -42,7 +42,9 @@ def _closure() -> sa.Executable:
         # A deleted or unknown group grants nothing, and nothing is reached through it. Nobody is a member of a person.
         .join(
             group,
-            sa.and_(group.c.id == m.group_id, group.c.state == "active", group.c.kind == PrincipalKind.GROUP.value),
+            sa.and_(
+                group.c.id == m.group_id, group.c.state == "active", group.c.kind == PrincipalKind.GROUP.value
+            ),
         )
     )
     return sa.select(up.union(reached).c.id)

@@ -56,7 +56,9 @@ def test_a_delegation_that_was_revoked_does_not_come_back(tmp_path: Path) -> Non
             ).scalar_one()
             row = {"actions": '["read"]', "label": LABELS[4], "compartments": "[]"}
             row |= {"sources": '["*"]', "purposes": '["qa"]'}
-            connection.execute(sa.insert(t.grant).values(tenant_id=tenant, principal_id=key, valid_from=0, **row))
+            connection.execute(
+                sa.insert(t.grant).values(tenant_id=tenant, principal_id=key, valid_from=0, **row)
+            )
             delegation = create_delegation(
                 connection, tenant, creator=ANN.caller, agent=agent, subject=ANN.subject, parent=None,
                 limits=Limits(), now=Micros(NOW), expires=NEVER,

@@ -73,7 +73,9 @@ def test_a_damaged_database_is_an_error_of_ours_without_statements(tmp_path: Pat
         opened.engine.dispose()
         with closing(sqlite3.connect(opened.home.control)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            page = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'acl_lock'").fetchone()[0]
+            page = connection.execute(
+                "SELECT rootpage FROM sqlite_master WHERE name = 'acl_lock'"
+            ).fetchone()[0]
             size = connection.execute("PRAGMA page_size").fetchone()[0]
         with opened.home.control.open("r+b") as file:
             file.seek((page - 1) * size)

@@ -35,7 +35,9 @@ def _world(tmp_path: Path) -> Generator[World]:
         keys |= {name: key for (_, name), key in filled.stored.principals.items()}
         with write(opened.engine) as connection:
             keys["globex"] = insert(connection, t.tenant, name="globex", directory_as_of=1)
-            connection.execute(sa.insert(t.policy_version).values(tenant_id=keys["globex"], generation="g", n=0))
+            connection.execute(
+                sa.insert(t.policy_version).values(tenant_id=keys["globex"], generation="g", n=0)
+            )
             for name in ("agent:x", "agent:y"):
                 keys[name] = insert(
                     connection, t.principal, tenant_id=keys["acme"], name=name, kind="agent", state="active"
@@ -43,7 +45,12 @@ def _world(tmp_path: Path) -> Generator[World]:
                 grant = {"actions": '["read"]', "label": LABELS[4], "compartments": "[]"}
                 grant |= {"sources": '["*"]', "purposes": '["qa"]'}
                 insert(
-                    connection, t.grant, tenant_id=keys["acme"], principal_id=keys[name], valid_from=0, **grant
+                    connection,
+                    t.grant,
+                    tenant_id=keys["acme"],
+                    principal_id=keys[name],
+                    valid_from=0,
+                    **grant,
                 )
         yield filled, opened, keys
 
@@ -54,7 +61,11 @@ def insert(connection: sa.Connection, table: sa.Table, **values: object) -> int:
 
 def delegate(world: World, **changes: object) -> int:
     _, opened, keys = world
-    row: dict[str, object] = {"tenant_id": keys["acme"], "public_id": "g_forged_1", "subject_id": keys["user:ann"]}
+    row: dict[str, object] = {
+        "tenant_id": keys["acme"],
+        "public_id": "g_forged_1",
+        "subject_id": keys["user:ann"],
+    }
     row |= {"created_by": keys["app:a0"], "agent_id": keys["agent:x"], "actions": '["read"]', "valid_from": 0}
     with write(opened.engine) as connection:
         return insert(connection, t.delegation, **(row | changes))

@@ -41,7 +41,9 @@ class Lagging:
 
 def everything(opened: Installation) -> Lagging:
     with opened.reader.connect() as connection:
-        return Lagging([Hit(ChunkKey(key), 0.5) for key in connection.execute(sa.select(t.chunk.c.id)).scalars()])
+        return Lagging(
+            [Hit(ChunkKey(key), 0.5) for key in connection.execute(sa.select(t.chunk.c.id)).scalars()]
+        )
 
 
 @control("retrieval:filter-narrows", "store:hint-not-authority")
@@ -51,7 +53,9 @@ def test_a_document_relabelled_meanwhile_does_not_pass_the_callers_ceiling(tmp_p
         request = RetrievalRequest(REQUEST, k=50, filter=Filter(label_max="label 0"))
         assert {x.label for x in service.retrieve(ANN, request).results} == {"label 0"}
         with write(opened.engine) as connection:
-            low, high = connection.execute(sa.select(t.acl_class.c.id).order_by(t.acl_class.c.id).limit(2)).scalars()
+            low, high = connection.execute(
+                sa.select(t.acl_class.c.id).order_by(t.acl_class.c.id).limit(2)
+            ).scalars()
             d = t.document.c
             for key in list(connection.execute(sa.select(d.id).where(d.class_id == low)).scalars()):
                 moved = sa.update(t.document).where(d.id == key)

@@ -48,8 +48,11 @@ class ThenLowered:
 def test_a_threshold_lowered_before_the_final_view_holds_for_that_answer(tmp_path: Path) -> None:
     with small_home(tmp_path / "home", documents=30) as (filled, opened):
         plant(filled, [f"{REQUEST} offer {n} of{n} us{n}" for n in range(3)])
-        opened.retrieval.store.refresh()  # type: ignore[union-attr]  # the embedded store of a small home
-        assert {x.trust for x in opened.retrieval.retrieve(ANN, ASK).results} == {Trust.INTERNAL, Trust.EXTERNAL}
+        opened.retrieval.store.refresh()  # type: ignore[attr-defined]  # the embedded store of a small home
+        assert {x.trust for x in opened.retrieval.retrieve(ANN, ASK).results} == {
+            Trust.INTERNAL,
+            Trust.EXTERNAL,
+        }
         screen: Any = ThenLowered(opened.retrieval.screen, opened.engine)
         answer = replace(opened.retrieval, screen=screen).retrieve(ANN, ASK)
         assert {x.trust for x in answer.results} == {Trust.INTERNAL}

@@ -45,7 +45,9 @@ EVE = CallerIdentity("acme", principal_id("app:desk"), principal_id("user:eve"))
 
 
 def imported(engine: sa.Engine, members: str, now: int, *, complete: str = "true") -> DirectoryReport:
-    document = parse_directory(DIRECTORY.format(members=members, complete=complete).encode(), "directory.yaml")
+    document = parse_directory(
+        DIRECTORY.format(members=members, complete=complete).encode(), "directory.yaml"
+    )
     return import_directory(engine, document, actor="user:op", now=Micros(now))
 
 
@@ -54,7 +56,9 @@ def closure_and_doubts(engine: sa.Engine, now: int) -> tuple[set[PrincipalId], s
         tenant = view.tenant_key("acme")
         assert tenant is not None
         subject = view.subject(tenant, EVE, "qa")
-        names = dict(view._connection.execute(sa.text("SELECT id, name FROM principal")).all())
+        names: dict[int, str] = dict(
+            view._connection.execute(sa.text("SELECT id, name FROM principal")).all()
+        )
         return {names[x] for x in subject.closure}, {names[x] for x in subject.uncertain}
 
 
@@ -94,7 +98,9 @@ def test_ids_of_tables_that_were_empty_move_on_too(restored: sa.Engine) -> None:
     path = restored.url.database
     assert path is not None
     with closing(sqlite3.connect(path)) as connection:
-        tables = connection.execute("SELECT name FROM sqlite_master WHERE sql LIKE '%AUTOINCREMENT%'").fetchall()
+        tables = connection.execute(
+            "SELECT name FROM sqlite_master WHERE sql LIKE '%AUTOINCREMENT%'"
+        ).fetchall()
         moved = dict(connection.execute("SELECT name, seq FROM sqlite_sequence").fetchall())
     assert len(tables) > 15
     assert [name for (name,) in tables if moved.get(name, 0) < ID_GAP] == []

@@ -33,7 +33,7 @@ def test_one_document_of_many_like_passages_leaves_the_rest_of_an_answer(tmp_pat
         plant(filled, FLOOD, per_document=len(FLOOD))
         plant(filled, [f"{REQUEST} word{n} other{n} term{n}" for n in range(K)], name="truth",
               trust=Trust.INTERNAL, label=label)  # fmt: skip
-        opened.retrieval.store.refresh()  # type: ignore[union-attr]  # the embedded store of a small home
+        opened.retrieval.store.refresh()  # type: ignore[attr-defined]  # the embedded store of a small home
         answer = opened.retrieval.retrieve(ANN, RetrievalRequest(REQUEST, k=K))
         assert len(answer.results) == K
         assert sum(x.trust is Trust.INTERNAL for x in answer.results) >= K - 1
@@ -43,13 +43,15 @@ def test_one_document_of_many_like_passages_leaves_the_rest_of_an_answer(tmp_pat
 def test_a_confidential_conversation_cannot_be_emptied_from_outside(tmp_path: Path) -> None:
     with small_home(tmp_path / "home", documents=40) as (filled, opened):
         plant(filled, ["budgeta budgetb budgetc plan"], name="plan", trust=Trust.INTERNAL, label=LABELS[3])
-        opened.retrieval.store.refresh()  # type: ignore[union-attr]  # the embedded store of a small home
-        first = opened.retrieval.retrieve(ANN, RetrievalRequest("budgeta budgetb budgetc plan", k=1, context_id="c"))
+        opened.retrieval.store.refresh()  # type: ignore[attr-defined]  # the embedded store of a small home
+        first = opened.retrieval.retrieve(
+            ANN, RetrievalRequest("budgeta budgetb budgetc plan", k=1, context_id="c")
+        )
         assert first.effective_label == "label 30"
         for n in range(4):
             part = [f"{text} letter{n} of{i}" for i, text in enumerate(FLOOD[::4])]
             plant(filled, part, name=f"flood{n}", contributor=f"user:o{n}", per_document=20)
-        opened.retrieval.store.refresh()  # type: ignore[union-attr]  # the embedded store of a small home
+        opened.retrieval.store.refresh()  # type: ignore[attr-defined]  # the embedded store of a small home
         answer = opened.retrieval.retrieve(ANN, RetrievalRequest(REQUEST, k=K, context_id="c"))
         assert len(answer.results) == K
         assert {x.trust for x in answer.results} == {Trust.INTERNAL}
@@ -61,7 +63,7 @@ def test_a_long_document_is_not_held_in_memory_once_for_each_of_its_passages(tmp
     with small_home(tmp_path / "home") as (filled, opened):
         plant(filled, [f"{REQUEST} {n}" for n in range(passages)], per_document=passages)
         store = opened.retrieval.store
-        store.refresh()  # type: ignore[union-attr]  # the embedded store of a small home
+        store.refresh()  # type: ignore[attr-defined]  # the embedded store of a small home
         opened.retrieval.retrieve(ANN, RetrievalRequest(REQUEST, k=100))
         tracemalloc.start()
         opened.retrieval.retrieve(ANN, RetrievalRequest(REQUEST, k=100))
@@ -90,7 +92,9 @@ def row(key: int, text: str, contributor: str) -> ChunkRow:
     ],
 )
 def test_a_changed_sign_in_a_copy_erases_nobody_elses_text(lie: str, truth: str) -> None:
-    sentence = "We confirm to all buyers of the northern plant that this year holds {} for every single order."
+    sentence = (
+        "We confirm to all buyers of the northern plant that this year holds {} for every single order."
+    )
     rows = [row(1, sentence.format(lie), "user:otis"), row(2, sentence.format(truth), "user:gil")]
     embedder = HashingEmbedder(DIMENSIONS)
     vectors = {x.key: embedder.embed_document(x.text) for x in rows}

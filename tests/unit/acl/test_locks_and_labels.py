@@ -73,7 +73,7 @@ def test_an_expiry_is_rounded_down_to_the_minute_and_the_last_one_counts() -> No
 
 def test_an_unresolved_deny_is_said_by_name() -> None:
     with pytest.raises(TypeError):
-        Lock.of([], [], True)  # type: ignore[misc]  # what types rule out
+        Lock.of([], [], True)  # type: ignore[call-arg]  # what types rule out
 
 
 def test_locks_are_made_from_the_class_and_from_a_lock() -> None:

@@ -253,6 +253,7 @@ def test_an_empty_index_answers_nothing() -> None:
     index = CompiledClasses(TenantKey(1), EXPECTED_ROWS)
     assert index.high_water == 0
     scope = index.allowed(SUBJECT, "read", NOW, ClassKey(0))
-    assert (scope.classes.tolist(), scope.classes.dtype) == ([], np.int64)
+    assert scope.classes.tolist() == []
+    assert scope.classes.dtype == np.dtype(np.int64)
     index.extend([CLASS])
     assert index.allowed(SUBJECT, "read", NOW, ClassKey(0)).classes.tolist() == []
