@@ -56,7 +56,7 @@ def closure_and_doubts(engine: sa.Engine, now: int) -> tuple[set[PrincipalId], s
         tenant = view.tenant_key("acme")
         assert tenant is not None
         subject = view.subject(tenant, EVE, "qa")
-        names: dict[int, str] = dict(
+        names: dict[int, PrincipalId] = dict(
             view._connection.execute(sa.text("SELECT id, name FROM principal")).all()
         )
         return {names[x] for x in subject.closure}, {names[x] for x in subject.uncertain}

@@ -52,6 +52,7 @@ TESTS: Final = (
     "tests/security/acl/test_casbin_traps.py",
     "tests/security/acl/test_compiler_mutants.py::test_the_compiler_agrees_with_casbin_on_the_questions",
     "tests/unit/acl/test_directory_import.py",
+    "tests/unit/acl/test_labels_import.py",
     "tests/property/acl/test_rows_compile.py",
     "tests/property/acl/test_decisions_equal.py::test_three_ways_to_decide_agree[0]",
     "tests/property/acl/test_decisions_equal.py::test_an_index_that_grew_in_steps_is_the_index_built_at_once",
