@@ -17,6 +17,7 @@ import importlib.util
 import os
 import signal
 import sys
+import tempfile
 import time
 import tomllib
 from collections import Counter
@@ -207,10 +208,16 @@ def main() -> int:
     options.add_argument("--part", default="1/1", help="only a part of the mutants, for example 2/4")
     options.add_argument("--known", action="store_true", help="only the survivors in the list")
     chosen = options.parse_args()
-    part, parts = (int(x) for x in chosen.part.split("/"))
-    reasons = justified()
     for name in _THIRD_PARTY:
         importlib.import_module(name)
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = scratch
+        return _run(chosen)
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    part, parts = (int(x) for x in chosen.part.split("/"))
+    reasons = justified()
     if not survives(None):
         say("the tests fail without a mutant")
         return 1
