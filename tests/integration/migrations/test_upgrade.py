@@ -154,7 +154,7 @@ def test_ids_do_not_come_back_after_a_rebuild(
         home.control,
         insert.format("principal", 500_000),
         "DELETE FROM principal WHERE id = 500000",
-        f"INSERT INTO alias VALUES (700, 1, 'x@acme.example', {someone}, 0, 1)",
+        f"INSERT INTO alias VALUES (700, 1, 'x@acme.example', {someone}, 0, 1)",  # noqa: S608 -- constants of this test
         "DELETE FROM alias",
     )
     next_release(
@@ -172,7 +172,7 @@ def test_ids_do_not_come_back_after_a_rebuild(
     change(
         home.control,
         insert.format("principal", "NULL"),
-        f"INSERT INTO alias VALUES (NULL, 1, 'y@acme.example', {someone}, 0, 1)",
+        f"INSERT INTO alias VALUES (NULL, 1, 'y@acme.example', {someone}, 0, 1)",  # noqa: S608 -- constants of this test
     )
     assert rows(home.control, "SELECT max(id) FROM principal") == [(500_001,)]
     assert rows(home.control, "SELECT max(id) FROM alias") == [(701,)]
