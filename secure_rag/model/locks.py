@@ -28,7 +28,8 @@ from secure_rag.model.ids import (
 )
 from secure_rag.model.labels import Trust
 
-MAX_LOCKS = 16
+MAX_LOCKS = 64
+"""A lock for each restricted folder above a file; sources nest deep."""
 NOT_INTERNED = ClassKey(0)
 MAX_LOCK_ENTRIES = 200_000
 

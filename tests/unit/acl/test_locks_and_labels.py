@@ -51,7 +51,7 @@ def test_values_are_frozen_and_small(kind: type) -> None:
 
 
 def test_limits_are_what_they_are() -> None:
-    assert (MAX_LOCKS, MAX_LOCK_ENTRIES, MAX_AGENT_HOPS, MAX_HOPS) == (16, 200_000, 3, 4)
+    assert (MAX_LOCKS, MAX_LOCK_ENTRIES, MAX_AGENT_HOPS, MAX_HOPS) == (64, 200_000, 3, 4)
 
 
 # ---- locks
