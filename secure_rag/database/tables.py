@@ -357,6 +357,8 @@ run = _table(
     _int("finished_at", 0),
     _text("status"),
     _text("detail"),
+    # `content` reads documents and their permissions, `permissions` reads permissions only.
+    sa.Column("kind", Text, nullable=False, server_default="content"),
     sa.UniqueConstraint("public_id"),
     **_NO_REUSE,
 )
@@ -389,6 +391,94 @@ receipt = _table(
     **_NO_REUSE,
 )
 
+role_assignment = _table(
+    "role_assignment",
+    _key(),
+    _tenant(),
+    sa.Column("principal_id", Int, sa.ForeignKey("principal.id"), nullable=False),
+    _text("role"),
+    # Only for this source; NULL is every source of the tenant.
+    sa.Column("source_id", Int, sa.ForeignKey("source.id"), nullable=True),
+    *_valid(),
+    sa.CheckConstraint(
+        "role IN ('data_owner', 'auditor', 'ingestion_engineer', 'agent_registrar', 'security_officer')",
+        name="role",
+    ),
+    sa.Index(None, "tenant_id", "principal_id", "valid_to"),
+    **_NO_REUSE,
+)
+revocation = _table(
+    "revocation",
+    _key(),
+    _tenant(),
+    _text("public_id"),
+    # Who is cut off; NULL is everybody. From what; both NULL is everything.
+    sa.Column("principal_id", Int, sa.ForeignKey("principal.id"), nullable=True),
+    sa.Column("source_id", Int, sa.ForeignKey("source.id"), nullable=True),
+    sa.Column("document_id", Int, sa.ForeignKey("document.id"), nullable=True),
+    # Class of the document when it was revoked: a sync that gives it another one has folded the revocation in.
+    sa.Column("class_id", Int, sa.ForeignKey("acl_class.id"), nullable=True),
+    _text("revoked_by"),
+    _text("reason"),
+    _text("ended_by", nullable=True),
+    *_valid(),
+    sa.UniqueConstraint("public_id"),
+    sa.CheckConstraint(
+        "principal_id IS NOT NULL OR source_id IS NOT NULL OR document_id IS NOT NULL", name="something"
+    ),
+    sa.CheckConstraint("source_id IS NULL OR document_id IS NULL", name="one_target"),
+    sa.Index(None, "tenant_id", "valid_to"),
+    **_NO_REUSE,
+)
+policy_file = _table(
+    "policy_file",
+    _key(),
+    _tenant(),
+    # `mapping:SOURCE`, `source:SOURCE` or `labels`.
+    _text("scope"),
+    _int("n"),
+    _text("content"),
+    _text("sha256"),
+    _text("author"),
+    _text("approver", nullable=True),
+    _text("plan", nullable=True),
+    _text("note"),
+    _int("at"),
+    sa.UniqueConstraint("tenant_id", "scope", "n"),
+    **_NO_REUSE,
+)
+access_plan = _table(
+    "access_plan",
+    _key(),
+    _tenant(),
+    _text("public_id"),
+    _text("scope"),
+    # Version that the plan changes; applied to another one it is void.
+    _int("base"),
+    _text("content"),
+    _text("digest"),
+    _text("summary"),
+    # Documents times label rank that somebody gains.
+    _int("widening"),
+    _text("author"),
+    _int("created_at"),
+    _int("expires_at"),
+    _int("applied_at", 0),
+    sa.UniqueConstraint("public_id"),
+    **_NO_REUSE,
+)
+plan_approval = _table(
+    "plan_approval",
+    _key(),
+    sa.Column("plan_id", Int, sa.ForeignKey("access_plan.id"), nullable=False),
+    _text("approver"),
+    # What was approved: a plan whose digest is another one is not approved.
+    _text("digest"),
+    _int("at"),
+    sa.UniqueConstraint("plan_id", "approver"),
+    **_NO_REUSE,
+)
+
 AUTHORITY = (
     principal,
     membership,
@@ -400,5 +490,7 @@ AUTHORITY = (
     taxonomy,
     label,
     source,
+    role_assignment,
+    revocation,
 )
 """Every insert, update and delete here moves the tenant's policy version."""

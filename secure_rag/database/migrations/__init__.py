@@ -24,7 +24,7 @@ from secure_rag.database.engine import open_engine
 from secure_rag.database.triggers import install_triggers
 from secure_rag.errors import ConfigError, UnavailableError
 
-REVISIONS: Final = ("0001",)
+REVISIONS: Final = ("0001", "0002")
 """Every revision, oldest first. Known without importing Alembic, so that the check at each start stays cheap."""
 HEAD: Final = REVISIONS[-1]
 """The revision that this release works with."""
