@@ -29,6 +29,7 @@ CONTROLS: dict[str, str] = {
     "acl:one-casbin": "The `casbin` distribution is never installed beside `pycasbin`.",
     "acl:empty-policy-denies": "No named function answers true to the empty strings of an empty policy.",
     "acl:paths-agree": "Compiled set, Casbin and an independent brute force agree on every decision.",
+    "acl:disagreement-recorded": "Paths that disagree in one view drop the chunk and leave an audit event first.",
     "acl:cache-by-content": "A cached scope is keyed by all it depends on and ends when the first entry expires.",
     "acl:restore-drops-index": "Another generation of the database drops index and cache.",
     "acl:reasons": "Every verdict has the reason that an auditor needs.",
@@ -144,6 +145,8 @@ CONTROLS: dict[str, str] = {
     "ops:ids-never-return": "An id that was deleted is not given out again, also after a table was rebuilt.",
     "ops:triggers-checked": "A home with missing or altered triggers is not served.",
     "ops:operators-only": "Management commands need an OS user that the home maps to a principal.",
+    "ops:roles": "Managing needs a role that the view shows, for the source at stake; errors and strangers are denied.",
+    "ops:separation-of-duties": "An auditor never edits; nobody approves her own plan or lifts her own revocation.",
     "ops:private-files": "Every file of a home is readable by its owner only.",
     # ---- demo
     "demo:controls-matter": "Each control, switched off alone, makes a scenario fail.",

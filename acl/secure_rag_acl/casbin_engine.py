@@ -1,26 +1,16 @@
-"""`CasbinEngine`: the authority on every decision. The only module that knows Casbin.
+"""`CasbinEngine`: the authority on every decision about content.
 
-Traps of Casbin that are avoided here, each with a test
+Traps of Casbin that are avoided here, each with a test; the others are in `secure_rag_acl.enforcer`
 - A misspelt deny effect, a lost row or an empty policy is silently permissive: rows are checked to be exactly ours.
 - `enforce` answers true when the enforcer is disabled: an allow without its row is refused.
-- It parses the matcher on every call, which under threads raises SystemError on CPython 3.11: parsed once here.
-- It logs whole requests on a denial, and a later `logging.config.dictConfig` switches that on: its logger is muted.
-- It offers pattern matchers that are not anchored: the function map holds our five functions and nothing else.
 """
 
 from __future__ import annotations
 
-import ast
-import logging
-import re
-import threading
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import casbin
 import structlog
-from casbin.model import FunctionMap, Model
-from casbin.util import SimpleEval
 
 from secure_rag.errors import PolicyError
 from secure_rag.model.decisions import Decision, Reason
@@ -28,6 +18,7 @@ from secure_rag.model.ids import Micros
 from secure_rag.model.locks import AclClass
 from secure_rag.model.subject import Subject
 from secure_rag.ports import CompiledScope
+from secure_rag_acl.enforcer import ParsedOnceEnforcer, parsed_once
 from secure_rag_acl.functions import FUNCTIONS
 from secure_rag_acl.policy import EXPECTED_ROWS, Policy, packaged_policy
 from secure_rag_acl.reasons import reason
@@ -39,40 +30,6 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 _RIVAL_DISTRIBUTION: Final = "casbin"
-_DENY_OVERRIDES: Final = "some(where (p_eft == allow)) && !some(where (p_eft == deny))"
-
-
-class _ParsedOnceEnforcer(casbin.Enforcer):  # type: ignore[misc]  # casbin has no types
-    """Casbin's enforcer with the matcher parsed once and one evaluator per thread. Same semantics."""
-
-    def __init__(self, policy: Policy) -> None:
-        model: Any = Model()
-        model.load_model_from_text(policy.model)
-        if model["e"]["e"].value != _DENY_OVERRIDES:
-            raise PolicyError("the policy effect is not: some allow, and no deny")
-        super().__init__(model)
-        self.logger = logging.Logger("secure_rag_acl.muted", level=logging.CRITICAL + 1)  # noqa: LOG001 -- a registered logger could be switched on
-        self.fm = FunctionMap()
-        for function in FUNCTIONS:
-            self.add_function(function.__name__, function)
-        for row in policy.rows:
-            if not self.add_policy(row.action, row.check, row.effect):
-                raise PolicyError(f"policy row {row.id} was not accepted")
-        matcher = re.sub(r"!(?!=)", "not ", model["m"]["m"].value.replace("&&", "and").replace("||", "or"))
-        self._tree = ast.parse(matcher.strip(), mode="eval").body
-        self._evaluators = threading.local()
-
-    def _get_expression(  # pyright: ignore[reportIncompatibleMethodOverride]  # casbin calls it on the instance
-        self,
-        expr: str,  # noqa: ARG002 -- the matcher is parsed already
-        functions: dict[str, object] | None = None,
-    ) -> Any:  # noqa: ANN401 -- casbin has no types
-        evaluator = getattr(self._evaluators, "value", None)
-        if evaluator is None:
-            evaluator = SimpleEval("", dict(functions or {}))
-            evaluator.ast_parsed_value = self._tree
-            self._evaluators.value = evaluator
-        return evaluator
 
 
 class CasbinEngine:
@@ -134,18 +91,13 @@ class CasbinEngine:
         return Decision(allowed=False, reason=why, rules=rules)
 
 
-def build_enforcer(policy: Policy) -> Any:  # noqa: ANN401 -- casbin has no types
+def build_enforcer(policy: Policy) -> ParsedOnceEnforcer:
     """A Casbin enforcer for a policy, whatever its rows; `CasbinEngine` serves only the packaged ones.
 
     Raises:
         PolicyError: the model or a row cannot be loaded.
     """
-    try:
-        return _ParsedOnceEnforcer(policy)
-    except PolicyError:
-        raise
-    except Exception as error:
-        raise PolicyError("the policy model cannot be loaded") from error
+    return parsed_once(policy.model, [(x.action, x.check, x.effect) for x in policy.rows], FUNCTIONS)
 
 
 def _refuse_rival_distribution() -> None:

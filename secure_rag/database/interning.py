@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from secure_rag.database import tables as t
-from secure_rag.errors import PolicyError
+from secure_rag.errors import QuotaExceededError
 from secure_rag.model.ids import (
     EVERYONE,
     ClassKey,
@@ -83,7 +83,7 @@ def intern_class(connection: sa.Connection, cls: AclClass) -> ClassKey:
     """Key of a class.
 
     Raises:
-        PolicyError: the source has too many classes.
+        QuotaExceededError: the source has too many classes.
     """
     c, digest = t.acl_class.c, class_digest(cls)
     found = connection.execute(sa.select(c.id).where(c.digest == digest)).scalar()
@@ -93,7 +93,7 @@ def intern_class(connection: sa.Connection, cls: AclClass) -> ClassKey:
         sa.select(sa.func.count()).select_from(t.acl_class).where(c.source_id == cls.source)
     ).scalar_one()
     if count >= MAX_CLASSES_PER_SOURCE:
-        raise PolicyError(f"the source has more than {MAX_CLASSES_PER_SOURCE} distinct permission classes")
+        raise QuotaExceededError(f"the source has more than {MAX_CLASSES_PER_SOURCE} distinct permission classes")
     locks = [intern_lock(connection, cls.tenant, lock) for lock in canonical_locks(cls.locks)]
     row = connection.execute(
         insert(t.acl_class)

@@ -127,6 +127,10 @@ DELEGATION_BY_ID = sa.select(t.delegation).where(
     _d.tenant_id == _tenant, _d.public_id == sa.bindparam("name")
 )
 DELEGATION_BY_KEY = sa.select(t.delegation).where(_d.tenant_id == _tenant, _d.id == sa.bindparam("key"))
+ROLES_EVER = sa.select(t.role_assignment.c.id).where(t.role_assignment.c.tenant_id == _tenant).limit(1)
+ROLES = sa.select(
+    t.role_assignment.c.principal_id, t.role_assignment.c.role, t.role_assignment.c.source_id
+).where(t.role_assignment.c.tenant_id == _tenant, _live(t.role_assignment))
 SOURCES = sa.select(_s.id, _s.name, _s.acl_as_of, _s.max_acl_age).where(_s.tenant_id == _tenant)
 CLASS_HIGH_WATER = sa.select(sa.func.max(_a.id)).where(_a.tenant_id == _tenant)
 CLASSES_AFTER = _classes.where(_a.id > sa.bindparam("key")).order_by(_a.id)

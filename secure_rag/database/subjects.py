@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -126,6 +127,23 @@ class SubjectReader:
             everyone=everyone_key,
             uncertain=self.uncertain(tenant),
         )
+
+    # ---- the management plane
+
+    def roles_were_assigned(self, tenant: TenantKey) -> bool:
+        """Whether anybody was ever given a role; an assignment that ended counts."""
+        return self._run(q.ROLES_EVER, tenant=tenant).first() is not None
+
+    def role_assignments(
+        self, tenant: TenantKey, principals: Collection[PrincipalKey]
+    ) -> list[tuple[str, SourceKey | None]]:
+        """Roles that these principals hold now, each with the source it is limited to, or None."""
+        rows = self._run(q.ROLES, tenant=tenant, now=self._now).all()
+        return [
+            (str(row.role), None if row.source_id is None else SourceKey(row.source_id))
+            for row in rows
+            if row.principal_id in principals
+        ]
 
     # ---- the chain
 
