@@ -66,6 +66,16 @@ class Handover:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """A revocation: `name`, or everybody (None), is cut off a source, or everything (None)."""
+
+    name: str | None
+    source: str | None
+    start: int = 0
+    end: int | None = None
+
+
+@dataclass(frozen=True)
 class Bolt:
     """A lock: allow entries (name, end or None), deny entries, and whether a deny could not be resolved."""
 
@@ -108,6 +118,7 @@ class Company:
     handovers: dict[str, Handover] = field(default_factory=dict[str, Handover])
     labels: dict[str, int] = field(default_factory=dict[str, int])
     sources: tuple[str, ...] = ()
+    cuts: list[Cut] = field(default_factory=list[Cut])
 
 
 class Outcome(StrEnum):
@@ -116,6 +127,7 @@ class Outcome(StrEnum):
     ALLOWED = "allowed"
     UNKNOWN = "unknown_subject"
     TENANT = "tenant"
+    REVOKED = "revoked"
     LABEL = "label"
     COMPARTMENT = "compartment"
     DELEGATION = "delegation"
@@ -163,6 +175,8 @@ def judge(asking: Asking, guard: Guard, now: int) -> Outcome:
         return Outcome.UNKNOWN
     if guard.tenant != asking.company.name:
         return Outcome.TENANT
+    if any(_cut_off(asking, cut, guard, now) for cut in asking.company.cuts):
+        return Outcome.REVOKED
     if not _reaches(asking.company, asking.subject.clearance if asking.subject else None, guard.label):
         return Outcome.LABEL
     if asking.subject is None or not guard.compartments <= asking.subject.compartments:
@@ -306,6 +320,13 @@ def _reaches(company: Company, clearance: str | None, label: str) -> bool:
     if clearance is None or clearance not in company.labels or label not in company.labels:
         return False
     return company.labels[clearance] >= company.labels[label]
+
+
+def _cut_off(asking: Asking, cut: Cut, guard: Guard, now: int) -> bool:
+    if not _live(cut.start, cut.end, now) or cut.source not in (None, guard.source):
+        return False
+    involved = set(asking.groups).union(*(hop.groups for hop in asking.hops))
+    return cut.name is None or cut.name == "everyone" or cut.name in involved | asking.doubtful
 
 
 def _denied(asking: Asking, bolt: Bolt) -> bool:

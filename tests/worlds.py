@@ -26,7 +26,7 @@ from secure_rag.model.ids import (
 )
 from secure_rag.model.labels import Trust
 from secure_rag.model.locks import AclClass, Lock
-from tests.oracle import Bolt, Call, Company, Guard, Handover, Limits, Link, Who
+from tests.oracle import Bolt, Call, Company, Cut, Guard, Handover, Limits, Link, Who
 
 MINUTE = 60_000_000
 NOW = 1_000_000 * MINUTE
@@ -92,6 +92,8 @@ def random_world(seed: int, *, users: int = 24, groups: int = 12, guards: int = 
         share = guards if name == "acme" else guards // 5
         world.guards += [random_guard(dice, company) for _ in range(share)]
         world.calls += [random_call(dice, company) for _ in range(calls if name == "acme" else calls // 8)]
+    for company in world.companies.values():
+        _add_cuts(company, dice)
     return world
 
 
@@ -116,6 +118,20 @@ def random_company(dice: Dice, name: str, users: int, groups: int) -> Company:
     _add_links(company, dice, groups)
     _add_handovers(company, dice)
     return company
+
+
+def _add_cuts(company: Company, dice: Dice) -> None:
+    """Revocations: of people and agents, of a group from a source, now and then of a source from everybody."""
+    names = [name for name, who in company.who.items() if who.kind not in ("group", "everyone")]
+    groups = [name for name, who in company.who.items() if who.kind == "group" and who.state == "active"]
+    for name in dice.some(names, 0, 2):
+        company.cuts.append(Cut(name, None, 0, dice.end(0.5)))
+    for name in dice.some(names, 1, 3) + dice.some(groups, 0, 1):
+        company.cuts.append(Cut(name, dice.pick(company.sources), 0, dice.end(0.3)))
+    if dice.chance(0.1):
+        company.cuts.append(
+            Cut(dice.pick(("everyone", "")) or None, dice.pick(company.sources), 0, dice.end(0.3))
+        )
 
 
 def _add(company: Company, dice: Dice, name: str, kind: str) -> None:
@@ -307,6 +323,19 @@ def store_company(connection: sa.Connection, stored: Stored, company: Company) -
                 **row,
                 **ends,
             )
+    for number, cut in enumerate(company.cuts):
+        _insert(
+            connection,
+            t.revocation,
+            tenant_id=tenant,
+            public_id=f"{company.name}-{number}",
+            principal_id=None if cut.name is None else key[cut.name],
+            source_id=None if cut.source is None else stored.sources[company.name, cut.source],
+            revoked_by="user:officer",
+            reason="",
+            valid_from=cut.start,
+            valid_to=_end(cut.end),
+        )
     ids: dict[str, int] = {}
     for handover in company.handovers.values():
         parent = None if handover.parent is None else ids[handover.parent]

@@ -137,7 +137,7 @@ class CompiledClasses:
     def allowed(self, subject: Subject, action: str, now: Micros, high_water: ClassKey) -> CompiledScope:
         """Classes up to a key that the subject may read, and until when that holds."""
         rows = int(np.searchsorted(self._keys.values, high_water, side="right"))
-        if subject.tenant != self._tenant or not _hops_permit(subject, action, now):
+        if subject.tenant != self._tenant or subject.revoked or not _hops_permit(subject, action, now):
             return _scope(np.empty(0, np.int64), NEVER)
         opened, until = self._opened(subject, now)
         closed = self._closed(subject)
@@ -212,6 +212,7 @@ class CompiledClasses:
         shared = subject.compartments.intersection(*(hop.compartments for hop in subject.hops))
         compartments = {x for x in self._compartments.values() if x <= shared}
         sources = frozenset[SourceKey].intersection(*(hop.sources for hop in subject.hops))
+        sources -= subject.revoked_sources
         return (
             self._labels.where(labels, rows)
             & self._compartments.where(compartments, rows)

@@ -17,6 +17,7 @@ import structlog
 
 from secure_rag.database import tables as t
 from secure_rag.database.engine import write
+from secure_rag.database.revocations import fold
 from secure_rag.database.subjects import SubjectReader
 from secure_rag.errors import ConfigError
 from secure_rag.model.ids import Micros, PrincipalId, PrincipalState, TenantKey
@@ -117,6 +118,7 @@ def _import(
     )
     marked = mark_groups(connection, document, after)
     rights = reconcile_rights(connection, tenant, document, after, now)
+    fold(connection, tenant, now, now)
     if serving:
         connection.execute(
             sa.update(t.tenant).where(t.tenant.c.id == tenant).values(directory_as_of=int(now))

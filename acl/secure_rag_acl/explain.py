@@ -137,7 +137,7 @@ def _explanation(
     origins = () if facts is None else facts.origins
     return Explanation(
         document=document if facts is None else f"{facts.source}/{facts.native_id}",
-        reason=_reason(facts, decision, view.now),
+        reason=_reason(facts, subject, decision, view.now),
         policy=decision,
         subject=names.get(subject.principal),
         clearance=None if subject.clearance is None else taxonomy.name(subject.clearance),
@@ -157,7 +157,7 @@ def _explanation(
     )
 
 
-def _reason(facts: DocumentFacts | None, decision: Decision | None, now: Micros) -> Reason:
+def _reason(facts: DocumentFacts | None, subject: Subject, decision: Decision | None, now: Micros) -> Reason:
     if facts is None or decision is None:
         return Reason.NOT_INDEXED
     if facts.state is DocumentState.QUARANTINED:
@@ -166,6 +166,8 @@ def _reason(facts: DocumentFacts | None, decision: Decision | None, now: Micros)
         return Reason.NOT_INDEXED
     if not decision.allowed:
         return decision.reason
+    if facts.document_id in subject.revoked_documents:
+        return Reason.REVOKED
     return Reason.ACL_STALE if is_stale(facts.acl_as_of, facts.max_acl_age, now) else Reason.ALLOWED
 
 

@@ -66,6 +66,11 @@ def same_tenant(subject: Subject, cls: AclClass) -> bool:
     return _are(subject, cls) and subject.tenant == cls.tenant
 
 
+def not_revoked(subject: Subject, cls: AclClass) -> bool:
+    """Whether no revocation cuts the subject, or anybody in between, off everything or off the source."""
+    return _are(subject, cls) and not subject.revoked and cls.source not in subject.revoked_sources
+
+
 def dominates(subject: Subject, cls: AclClass) -> bool:
     """Whether the subject's clearance reaches the label of the class."""
     if not _are(subject, cls):
@@ -110,6 +115,7 @@ def _are(subject: object, cls: object) -> bool:
 FUNCTIONS: Final[tuple[Callable[..., bool], ...]] = (
     on_locks,
     same_tenant,
+    not_revoked,
     dominates,
     need_to_know,
     hops_allow,

@@ -48,6 +48,7 @@ def reason(subject: Subject, action: str, cls: AclClass, now: Micros, actions: C
     checks = (
         (Reason.UNKNOWN_SUBJECT, bool(subject.closure)),
         (Reason.TENANT, f.same_tenant(subject, cls)),
+        (Reason.REVOKED, f.not_revoked(subject, cls)),
         (Reason.LABEL, f.dominates(subject, cls)),
         (Reason.COMPARTMENT, f.need_to_know(subject, cls)),
         (Reason.DELEGATION, f.hops_allow(subject, action, cls, now)),

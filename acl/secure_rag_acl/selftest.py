@@ -69,6 +69,8 @@ def _questions() -> Iterator[tuple[str, Subject, str, AclClass, Reason]]:
 def _other_subjects(subject: Subject) -> Iterator[tuple[str, Subject, Reason]]:
     yield "empty closure", replace(subject, closure=frozenset()), Reason.UNKNOWN_SUBJECT
     yield "tenant", replace(subject, tenant=TenantKey(2)), Reason.TENANT
+    yield "revoked", replace(subject, revoked=True), Reason.REVOKED
+    yield "revoked source", replace(subject, revoked_sources=frozenset({SourceKey(1)})), Reason.REVOKED
     yield "clearance", replace(subject, clearance=_LOW), Reason.LABEL
     yield "no clearance", replace(subject, clearance=None), Reason.LABEL
     yield "compartment", replace(subject, compartments=frozenset[Compartment]()), Reason.COMPARTMENT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -78,7 +79,7 @@ def withheld(opened: Installation, caller: CallerIdentity, purpose: str) -> list
     with opened.views.open() as view:
         tenant = opened.tenant_key(caller.tenant, view)
         subject = view.subject(tenant, caller, purpose)
-        rows = _documents(opened, tenant)
+        rows = _documents(opened, tenant, subject.revoked_documents)
         reasons = _class_reasons(
             opened, view, subject, {x.class_key for x in rows if x.class_key is not None}
         )
@@ -97,25 +98,33 @@ class _Documents:
     state: DocumentState
     acl_as_of: Micros
     max_acl_age: Micros
+    revoked: bool
     count: int
 
 
-def _documents(opened: Installation, tenant: TenantKey) -> list[_Documents]:
+def _documents(opened: Installation, tenant: TenantKey, revoked: Collection[str]) -> list[_Documents]:
     d, s = t.document.c, t.source.c
     as_of = sa.case((d.acl_as_of > s.acl_as_of, d.acl_as_of), else_=s.acl_as_of)
+    cut_off = d.public_id.in_(sorted(revoked))
     statement = (
-        sa.select(s.name, d.class_id, d.state, as_of, s.max_acl_age, sa.func.count())
+        sa.select(s.name, d.class_id, d.state, as_of, s.max_acl_age, cut_off, sa.func.count())
         .join(t.source, s.id == d.source_id)
         .where(d.tenant_id == tenant, d.state != int(DocumentState.DELETED))
-        .group_by(s.name, d.class_id, d.state, as_of, s.max_acl_age)
+        .group_by(s.name, d.class_id, d.state, as_of, s.max_acl_age, cut_off)
     )
     with opened.reader.connect() as connection:
         rows = connection.execute(statement).all()
     return [
         _Documents(
-            name, None if key is None else ClassKey(key), DocumentState(state), Micros(at), Micros(age), count
+            name,
+            None if key is None else ClassKey(key),
+            DocumentState(state),
+            Micros(at),
+            Micros(age),
+            bool(hit),
+            count,
         )
-        for name, key, state, at, age, count in rows
+        for name, key, state, at, age, hit, count in rows
     ]
 
 
@@ -134,6 +143,8 @@ def _reason(row: _Documents, reasons: dict[ClassKey, Reason], now: Micros) -> Re
     if row.state is not DocumentState.LIVE or row.class_key is None:
         return Reason.NOT_INDEXED
     reason = reasons.get(row.class_key, Reason.TENANT)
+    if reason is Reason.ALLOWED and row.revoked:
+        return Reason.REVOKED
     stale = reason is Reason.ALLOWED and is_stale(row.acl_as_of, row.max_acl_age, now)
     return Reason.ACL_STALE if stale else reason
 

@@ -131,6 +131,16 @@ ROLES_EVER = sa.select(t.role_assignment.c.id).where(t.role_assignment.c.tenant_
 ROLES = sa.select(
     t.role_assignment.c.principal_id, t.role_assignment.c.role, t.role_assignment.c.source_id
 ).where(t.role_assignment.c.tenant_id == _tenant, _live(t.role_assignment))
+REVOCATIONS = (
+    sa.select(
+        t.revocation.c.principal_id,
+        t.revocation.c.source_id,
+        t.revocation.c.document_id,
+        t.document.c.public_id.label("document"),
+    )
+    .outerjoin(t.document, t.document.c.id == t.revocation.c.document_id)
+    .where(t.revocation.c.tenant_id == _tenant, _live(t.revocation))
+)
 SOURCES = sa.select(_s.id, _s.name, _s.acl_as_of, _s.max_acl_age).where(_s.tenant_id == _tenant)
 CLASS_HIGH_WATER = sa.select(sa.func.max(_a.id)).where(_a.tenant_id == _tenant)
 CLASSES_AFTER = _classes.where(_a.id > sa.bindparam("key")).order_by(_a.id)

@@ -115,6 +115,10 @@ class SubjectReader:
             closure = self.closure(tenant, who.key)
             if who.kind == "member" and everyone is not None:
                 closure |= {everyone_key}
+        uncertain = self.uncertain(tenant)
+        revoked = self._revocations(
+            tenant, closure.union(*(hop.closure for hop in hops)), everyone_key, uncertain
+        )
         return Subject(
             tenant=tenant,
             principal=who.key if who else _UNKNOWN,
@@ -125,8 +129,29 @@ class SubjectReader:
             hops=hops,
             taxonomy=self.taxonomy(tenant),
             everyone=everyone_key,
-            uncertain=self.uncertain(tenant),
+            uncertain=uncertain,
+            revoked=(None, None) in revoked,
+            revoked_sources=frozenset(SourceKey(x) for x, _ in revoked if x is not None),
+            revoked_documents=frozenset(x for _, x in revoked if x is not None),
         )
+
+    def _revocations(
+        self,
+        tenant: TenantKey,
+        involved: frozenset[PrincipalKey],
+        everyone: PrincipalKey,
+        uncertain: frozenset[PrincipalKey],
+    ) -> set[tuple[int | None, str | None]]:
+        """What is revoked for somebody involved, as (source, document); both None is everything.
+
+        As with a deny: one that names everyone, or somebody whom the directory does not know for certain, is for all.
+        """
+        hit = involved | uncertain | {everyone}
+        return {
+            (row.source_id, row.document)
+            for row in self._run(q.REVOCATIONS, tenant=tenant, now=self._now).all()
+            if row.principal_id is None or row.principal_id in hit
+        }
 
     # ---- the management plane
 

@@ -416,10 +416,9 @@ revocation = _table(
     sa.Column("principal_id", Int, sa.ForeignKey("principal.id"), nullable=True),
     sa.Column("source_id", Int, sa.ForeignKey("source.id"), nullable=True),
     sa.Column("document_id", Int, sa.ForeignKey("document.id"), nullable=True),
-    # Class of the document when it was revoked: a sync that gives it another one has folded the revocation in.
-    sa.Column("class_id", Int, sa.ForeignKey("acl_class.id"), nullable=True),
     _text("revoked_by"),
     _text("reason"),
+    # A principal, or `sync` when the source or the directory had taken the right away itself.
     _text("ended_by", nullable=True),
     *_valid(),
     sa.UniqueConstraint("public_id"),

@@ -32,8 +32,9 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class DocumentStatus:
-    """Where a document stands."""
+    """Where a document stands. `document_id` is the public one."""
 
+    document_id: str
     class_key: ClassKey | None
     live: bool
     quarantined: bool
@@ -117,13 +118,21 @@ class ReadView(SubjectReader):
         """Where one document stands, by the name its source gave it."""
         d, s = t.document.c, t.source.c
         row = self._connection.execute(
-            sa.select(d.class_id, d.state, d.acl_as_of, s.acl_as_of.label("source_as_of"), s.max_acl_age)
+            sa.select(
+                d.public_id,
+                d.class_id,
+                d.state,
+                d.acl_as_of,
+                s.acl_as_of.label("source_as_of"),
+                s.max_acl_age,
+            )
             .join(t.source, s.id == d.source_id)
             .where(d.tenant_id == tenant, s.name == source, d.native_id == native_id)
         ).one_or_none()
         if row is None:
             return None
         return DocumentStatus(
+            row.public_id,
             None if row.class_id is None else ClassKey(row.class_id),
             row.state == int(t.DocumentState.LIVE),
             row.state == int(t.DocumentState.QUARANTINED),

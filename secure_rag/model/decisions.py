@@ -22,6 +22,7 @@ class Reason(StrEnum):
     DENIED = "denied"
     NOT_ON_LIST = "not_on_list"
     UNKNOWN_SUBJECT = "unknown_subject"
+    REVOKED = "revoked"
     ACL_STALE = "acl_stale"
     QUARANTINED = "quarantined"
     NOT_INDEXED = "not_indexed"

@@ -39,6 +39,8 @@ class Subject:
     `closure` holds the subject itself, its groups (nested) and `everyone` where it belongs. `uncertain` are the
     principals of the tenant that the directory does not know for certain: a deny naming one closes its lock.
     An unknown or inactive subject has an empty closure and therefore opens nothing.
+    `revoked`, `revoked_sources` and `revoked_documents` (public ids) are the revocations that hold for the subject or
+    for anybody in between: of everything, of whole sources, and of single documents.
     """
 
     tenant: TenantKey
@@ -51,9 +53,15 @@ class Subject:
     taxonomy: Taxonomy
     everyone: PrincipalKey
     uncertain: frozenset[PrincipalKey] = frozenset()
+    revoked: bool = False
+    revoked_sources: frozenset[SourceKey] = frozenset()
+    revoked_documents: frozenset[str] = frozenset()
 
     def content_digest(self) -> bytes:
-        """Digest of all that a compiled scope depends on, apart from the classes and the clock."""
+        """Digest of all that a compiled scope depends on, apart from the classes and the clock.
+
+        Revoked documents are not in it: a scope is of classes, and documents are compared one by one.
+        """
         parts = [
             self.tenant,
             sorted(self.closure),
@@ -62,6 +70,8 @@ class Subject:
             self.purpose,
             self.everyone,
             sorted(self.uncertain),
+            self.revoked,
+            sorted(self.revoked_sources),
             [
                 [
                     hop.principal,

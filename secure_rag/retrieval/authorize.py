@@ -47,7 +47,7 @@ def authorize_chunks(
     withheld: dict[ChunkKey, Reason] = {}
     for key in dict.fromkeys(keys):
         row = found.get(key)
-        reason = Reason.NOT_INDEXED if row is None else _reason(row, verdicts, ages, view.now)
+        reason = Reason.NOT_INDEXED if row is None else _reason(subject, row, verdicts, ages, view.now)
         if row is not None and reason is Reason.ALLOWED:
             rows.append(row)
         else:
@@ -61,12 +61,18 @@ def is_stale(acl_as_of: Micros, max_age: Micros, now: Micros) -> bool:
 
 
 def _reason(
-    row: ChunkRow, verdicts: dict[ClassKey, Decision], ages: dict[str, Micros], now: Micros
+    subject: Subject,
+    row: ChunkRow,
+    verdicts: dict[ClassKey, Decision],
+    ages: dict[str, Micros],
+    now: Micros,
 ) -> Reason:
     verdict = verdicts.get(row.class_key)
     if verdict is None:
         return Reason.TENANT
     if not verdict.allowed:
         return verdict.reason
+    if row.document_id in subject.revoked_documents:
+        return Reason.REVOKED
     max_age = ages.get(row.source)
     return Reason.ACL_STALE if max_age is None or is_stale(row.acl_as_of, max_age, now) else Reason.ALLOWED

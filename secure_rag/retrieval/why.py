@@ -30,4 +30,6 @@ def why_withheld(
     decision = engine.decide(subject, READ, cls, view.now)
     if not decision.allowed:
         return decision.reason
+    if status.document_id in subject.revoked_documents:
+        return Reason.REVOKED
     return Reason.ACL_STALE if is_stale(status.acl_as_of, status.max_acl_age, view.now) else Reason.ALLOWED

@@ -59,6 +59,8 @@ MUTANTS: dict[str, tuple[tuple[str, str], ...]] = {
     "valid_until ignores ending entries": (("Micros(int(timed.ends.values[live].min()))", "until"),),
     "valid_until ignores hops": (("until = min(hop.expires for hop in subject.hops)", "until = NEVER"),),
     "valid_until is the last ending": (("timed.ends.values[live].min()", "timed.ends.values[live].max()"),),
+    "revocation is ignored": ((" or subject.revoked", ""),),
+    "revoked sources are ignored": (("        sources -= subject.revoked_sources\n", ""),),
     "tenant is ignored": (("subject.tenant != self._tenant or ", ""),),
     "foreign classes are taken in": (("cls.tenant != self._tenant or ", ""),),
     "compartments are ignored": (("if x <= shared", "if True"),),

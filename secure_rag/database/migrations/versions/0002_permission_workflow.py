@@ -55,7 +55,6 @@ def _revocations() -> None:
         _int("principal_id", nullable=True),
         _int("source_id", nullable=True),
         _int("document_id", nullable=True),
-        _int("class_id", nullable=True),
         _text("revoked_by"),
         _text("reason"),
         _text("ended_by", nullable=True),
@@ -66,7 +65,6 @@ def _revocations() -> None:
         sa.ForeignKeyConstraint(["principal_id"], ["principal.id"], name="fk_revocation_principal_id"),
         sa.ForeignKeyConstraint(["source_id"], ["source.id"], name="fk_revocation_source_id"),
         sa.ForeignKeyConstraint(["document_id"], ["document.id"], name="fk_revocation_document_id"),
-        sa.ForeignKeyConstraint(["class_id"], ["acl_class.id"], name="fk_revocation_class_id"),
         sa.CheckConstraint("valid_from <= valid_to", name="ck_revocation_dates"),
         sa.UniqueConstraint("public_id", name="uq_revocation_public_id"),
         sa.CheckConstraint(
