@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from secure_rag.model.locks import MAX_LOCKS
 from tests.controls import control
 from tests.support.file_faults import refuse
 from tests.support.ingest_home import Source, World, company, index
@@ -191,7 +192,7 @@ def test_a_sidecar_with_a_misspelt_name_withholds_its_document(world: World, wik
 
 def test_more_locks_than_a_class_may_have(world: World, wiki: Source) -> None:
     world.run(wiki)
-    wiki.sidecar("pump.txt", locks=[{"allow": [f"user:u{n}"]} for n in range(16)])
+    wiki.sidecar("pump.txt", locks=[{"allow": [f"user:u{n}"]} for n in range(MAX_LOCKS)])
     ran = world.run(wiki)
     assert ran.outcome("pump.txt") == ("failed", "bad_sidecar")
     assert readers(world) == set()

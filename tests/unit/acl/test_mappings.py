@@ -8,6 +8,7 @@ import pytest
 
 from secure_rag.errors import ConfigError, PolicyError
 from secure_rag.model.ids import NEVER, PrincipalId
+from secure_rag.model.locks import MAX_LOCKS
 from secure_rag.model.permissions import MappedLock, MappedPermissions, Origin, UnresolvedName
 from secure_rag.ports import PermissionMapper
 from secure_rag_acl.mappings import load_mapping, parse_mapping
@@ -218,8 +219,8 @@ def test_a_malformed_mapping_is_refused(text: str, said: str) -> None:
         ("allow: [everyone]", "x.acl.yaml:1: allow: unknown key"),
         ("trust: verified", "unknown key"),
         ("label: 3", "must be text"),
-        ("locks: [" + "{allow: []}, " * 15 + "]", "more than 16 locks"),
-        ("locks: [" + "{allow: []}, " * 17 + "]", "locks"),
+        ("locks: [" + "{allow: []}, " * (MAX_LOCKS - 1) + "]", f"more than {MAX_LOCKS} locks"),
+        ("locks: [" + "{allow: []}, " * (MAX_LOCKS + 1) + "]", "locks"),
     ],
 )
 def test_a_malformed_sidecar_is_refused(sidecar: str, said: str) -> None:
