@@ -166,6 +166,7 @@ CONTROLS: dict[str, str] = {
     "ops:ids-never-return": "An id that was deleted is not given out again, also after a table was rebuilt.",
     "ops:triggers-checked": "A home with missing or altered triggers is not served.",
     "ops:operators-only": "Management commands need an OS user that the home maps to a principal.",
+    "ops:conformance": "The fail-closed cases pass on the product as it is installed, through real ingest runs.",
     "ops:roles": "Managing needs a role that the view shows, for the source at stake; errors and strangers are denied.",
     "ops:separation-of-duties": "An auditor never edits; nobody approves her own plan or lifts her own revocation.",
     "ops:private-files": "Every file of a home is readable by its owner only.",

@@ -228,7 +228,7 @@ def _filters() -> list[Case]:
 
 
 def _lists() -> list[Case]:
-    crowd = [_document("L4", f"other{n:03}", _allow("L4-ben")) for n in range(120)]
+    crowd = [_document("L4", f"other{n:03}", _allow("L4-ben")) for n in range(60)]
     mine = [
         Document(
             f"L4-mine{n}",
