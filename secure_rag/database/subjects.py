@@ -146,7 +146,7 @@ class SubjectReader:
 
         As with a deny: one that names everyone, or somebody whom the directory does not know for certain, is for all.
         """
-        hit = involved | uncertain | {everyone}
+        hit = involved.union(uncertain, {everyone})
         return {
             (row.source_id, row.document)
             for row in self._run(q.REVOCATIONS, tenant=tenant, now=self._now).all()
