@@ -44,6 +44,7 @@ CONTROLS: dict[str, str] = {
     "acl:names-recycled": "A name that ever belonged to two principals, or belongs to nobody now, means nobody.",
     "acl:names-ambiguous": "A native name for which two lines name different principals means nobody.",
     "acl:names-broad": "Everyone-like names of a source mean somebody by an exact line only.",
+    "acl:names-confirmed": "Only who may edit a mapping confirms names; it is on record first and changes nothing else.",
     "acl:rules-only-add": "Rules and sidecars of a source with permissions of its own add to them and replace nothing.",
     "acl:permissions-unknown": "An item, or a whole source, whose permissions are not known is withheld, not deleted.",
     "acl:sidecar-narrows": "A sidecar may only add locks, compartments or a higher label, unless it is authoritative.",

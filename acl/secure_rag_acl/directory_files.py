@@ -6,10 +6,8 @@ made here; `secure_rag_acl.directory` makes the rest.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -17,12 +15,13 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 
 from secure_rag.errors import ConfigError, PolicyError
 from secure_rag.model import ids
+from secure_rag_acl.aliases import Alias, MailAddress, ObjectId, SecurityId, alias
 from secure_rag_acl.data_files import DataFile, decode, read_bytes
+from secure_rag_acl.directory_tables import MAX_BYTES, Path_, read_folder
 from secure_rag_acl.fields import CompartmentName, Instant, Native, Principal, ShortName, StrictModel
 from secure_rag_acl.nesting import nesting_problem
 from secure_rag_acl.yaml_files import parse_yaml
 
-MAX_BYTES: Final = 64 << 20
 WILDCARD: Final = "*"
 _PREFIXES: Final = {
     "users": ("user:", "service:"),
@@ -30,17 +29,6 @@ _PREFIXES: Final = {
     "applications": ("app:",),
     "agents": ("agent:",),
 }
-_USER_COLUMNS: Final = ("id", "kind", "state", "name", "mail", "clearance", "compartments")
-_GROUP_COLUMNS: Final = ("id", "name", "complete", "member", "valid_from", "valid_to")
-_MAX_MAIL: Final = 254
-
-Path_ = tuple[str | int, ...]
-
-
-def _mail(value: str) -> str:
-    if value.count("@") != 1 or len(value) > _MAX_MAIL or " " in value or not ids.is_clean(value):
-        raise ValueError(f"not a mail address: {value!r}")
-    return value.lower()
 
 
 def _source(value: str) -> str:
@@ -56,14 +44,32 @@ def _member(value: object) -> object:
     return {"id": value} if isinstance(value, str) else value
 
 
-class UserEntry(StrictModel):
+class NativeIds(StrictModel):
+    """What other systems call somebody. Permissions that name these can be joined to the principal."""
+
+    mail: MailAddress | None = None
+    sid: SecurityId | None = None
+    object_id: ObjectId | None = None
+    aliases: Annotated[list[Alias], Field(default_factory=list)]
+
+    def native_ids(self) -> dict[str, str]:
+        """Aliases in their one form, each with the field that it stands in."""
+        given = {"mail": self.mail, "sid": self.sid, "object_id": self.object_id}
+        found = dict.fromkeys(self.aliases, "aliases")
+        return found | {
+            alias(f"{field.removesuffix('_id')}:{value}"): field
+            for field, value in given.items()
+            if value is not None
+        }
+
+
+class UserEntry(NativeIds):
     """A person or a service. Only an active `member` belongs to `everyone`."""
 
     id: Principal
     kind: Literal["member", "guest", "service"]
     state: Literal["active", "disabled"] = "active"
     name: Native | None = None
-    mail: Annotated[str, AfterValidator(_mail)] | None = None
     clearance: Native | None = None
     compartments: Annotated[list[CompartmentName], Field(default_factory=list)]
 
@@ -76,7 +82,7 @@ class MemberEntry(StrictModel):
     valid_to: Instant | None = None
 
 
-class GroupEntry(StrictModel):
+class GroupEntry(NativeIds):
     """A group. `complete` overrides what the file says of itself."""
 
     id: Principal
@@ -189,12 +195,12 @@ def load_directory(path: Path) -> DirectoryFile:
         ConfigError: it cannot be read or is malformed; names file, line and what is wrong.
     """
     if path.is_dir():
-        file = _read_folder(path)
+        file = read_folder(path)
     elif path.suffix == ".json":
         file = _parse_json(read_bytes(path, MAX_BYTES), str(path))
     else:
         file = parse_yaml(read_bytes(path, MAX_BYTES), str(path), MAX_BYTES)
-    return _document(file)
+    return as_directory(file)
 
 
 def parse_directory(data: bytes, name: str) -> DirectoryFile:
@@ -203,10 +209,15 @@ def parse_directory(data: bytes, name: str) -> DirectoryFile:
     Raises:
         ConfigError: it is malformed; names line and what is wrong.
     """
-    return _document(parse_yaml(data, name, MAX_BYTES))
+    return as_directory(parse_yaml(data, name, MAX_BYTES))
 
 
-def _document(file: DataFile) -> DirectoryFile:
+def as_directory(file: DataFile) -> DirectoryFile:
+    """A directory from plain data that says where it came from.
+
+    Raises:
+        ConfigError: it is malformed; names the place and what is wrong.
+    """
     document = file.validate(DirectoryFile)
     document._file = file
     check(document)
@@ -220,7 +231,7 @@ def _problems(document: DirectoryFile) -> Iterator[tuple[Path_, str]]:
     if all(getattr(document, section) is None for section in _PREFIXES):
         yield (), "no section: give users, groups, applications or agents"
     yield from _id_problems(document)
-    yield from _mail_problems(document)
+    yield from _alias_problems(document)
     for index, group in enumerate(document.groups or ()):
         yield from _member_problems(group, ("groups", index))
     links = [
@@ -253,11 +264,16 @@ def _id_problems(document: DirectoryFile) -> Iterator[tuple[Path_, str]]:
                 yield (*place, "grant", "sources"), "either * or names"
 
 
-def _mail_problems(document: DirectoryFile) -> Iterator[tuple[Path_, str]]:
+def _alias_problems(document: DirectoryFile) -> Iterator[tuple[Path_, str]]:
+    """A native id means one principal: whoever shares one could read what the other may."""
     owners: dict[str, str] = {}
-    for index, user in enumerate(document.users or ()):
-        if user.mail is not None and owners.setdefault(user.mail, user.id) != user.id:
-            yield ("users", index, "mail"), f"{user.mail} belongs to {owners[user.mail]} already"
+    for place, entry in document.entries():
+        if not isinstance(entry, NativeIds):
+            continue
+        for name, field in entry.native_ids().items():
+            if owners.setdefault(name, entry.id) != entry.id:
+                shown = name.removeprefix("mail:")
+                yield (*place, field), f"{shown} belongs to {owners[name]} already"
 
 
 def _member_problems(group: GroupEntry, place: Path_) -> Iterator[tuple[Path_, str]]:
@@ -278,7 +294,7 @@ def _member_problems(group: GroupEntry, place: Path_) -> Iterator[tuple[Path_, s
             yield at, "valid_to is not after valid_from"
 
 
-# ---- JSON and CSV
+# ---- JSON
 
 
 def _parse_json(data: bytes, name: str) -> DataFile:
@@ -294,85 +310,3 @@ def _parse_json(data: bytes, name: str) -> DataFile:
         raise ConfigError(f"{name}:{error.lineno}: not valid JSON: {error.msg}") from error
     except (RecursionError, ValueError) as error:
         raise ConfigError(f"{name}: not valid JSON: nested too deeply, or a number without end") from error
-
-
-class _FolderFile(DataFile):
-    """The head in YAML with users and groups from tables; knows the line of each row."""
-
-    def __init__(self, head: DataFile, data: object, lines: dict[Path_, str]) -> None:
-        super().__init__(head.name, data)
-        self._head = head
-        self._lines = lines
-
-    def place(self, path: Sequence[str | int]) -> str:
-        row = self._lines.get(tuple(path[:4])) or self._lines.get(tuple(path[:2]))
-        return row or self._head.place(path)
-
-
-def _read_folder(folder: Path) -> DataFile:
-    head = parse_yaml(read_bytes(folder / "directory.yaml"), str(folder / "directory.yaml"))
-    if not isinstance(head.data, dict):
-        raise head.error((), "must be keys with values")
-    for section in ("users", "groups"):
-        if section in head.data:
-            raise head.error((section,), f"these come from {section}.csv")
-    lines: dict[Path_, str] = {}
-    users = _users(folder / "users.csv", lines)
-    groups = _groups(folder / "groups.csv", lines)
-    return _FolderFile(head, {**head.data, "users": users, "groups": groups}, lines)
-
-
-def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Place and filled cells of each row; unknown columns and rows of another length are refused."""
-    text = decode(read_bytes(path, MAX_BYTES), str(path))
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        header = next(reader, [])
-        if len(set(header)) != len(header) or not set(header) <= set(columns) or "id" not in header:
-            raise ConfigError(f"{path}:1: columns are {', '.join(columns)}; only id is needed")
-        for cells in reader:
-            place = f"{path}:{reader.line_num}"
-            if cells and len(cells) != len(header):
-                raise ConfigError(f"{place}: {len(cells)} cells where the header has {len(header)}")
-            if cells:
-                yield place, {name: cell for name, cell in zip(header, cells, strict=True) if cell}
-    except csv.Error as error:
-        raise ConfigError(f"{path}:{reader.line_num}: not valid CSV: {error}") from error
-
-
-def _users(path: Path, lines: dict[Path_, str]) -> list[dict[str, object]]:
-    users: list[dict[str, object]] = []
-    for place, cells in _rows(path, _USER_COLUMNS):
-        lines["users", len(users)] = place
-        compartments = cells.pop("compartments", "").split()
-        users.append({**cells, "compartments": compartments})
-    return users
-
-
-def _groups(path: Path, lines: dict[Path_, str]) -> list[dict[str, object]]:
-    """Groups from one row per membership; a row without a member makes the group known."""
-    groups: dict[str, dict[str, object]] = {}
-    members: dict[str, list[dict[str, object]]] = {}
-    numbers: dict[str, int] = {}
-    for place, cells in _rows(path, _GROUP_COLUMNS):
-        group = groups.setdefault(cells.get("id", ""), {"id": cells.get("id", "")})
-        index = numbers.setdefault(str(group["id"]), len(numbers))
-        lines.setdefault(("groups", index), place)
-        for name in ("name", "complete"):
-            value: object = cells.get(name)
-            if name == "complete" and value is not None:
-                value = _truth(str(value), place)
-            if value is not None and group.setdefault(name, value) != value:
-                raise ConfigError(f"{place}: {group['id']} has another {name} in an earlier row")
-        inside = members.setdefault(str(group["id"]), [])
-        if "member" in cells:
-            lines["groups", index, "members", len(inside)] = place
-            inside.append({name: cells[name] for name in ("valid_from", "valid_to") if name in cells})
-            inside[-1]["id"] = cells["member"]
-    return [{**group, "members": members[name]} for name, group in groups.items()]
-
-
-def _truth(text: str, place: str) -> bool:
-    if text not in ("true", "false"):
-        raise ConfigError(f"{place}: complete must be true or false")
-    return text == "true"

@@ -1,4 +1,4 @@
-"""What principals may: clearances, compartments, grants; and their mail aliases."""
+"""What principals may: clearances, compartments, grants; and the aliases that other systems know them by."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ import sqlalchemy as sa
 
 from secure_rag.database import tables as t
 from secure_rag.model.ids import Micros, PrincipalId, PrincipalKey, TenantKey
+from secure_rag_acl.aliases import stored
 from secure_rag_acl.directory_files import (
     AgentEntry,
     ApplicationEntry,
     DirectoryFile,
     GrantEntry,
-    Path_,
+    GroupEntry,
     UserEntry,
 )
 from secure_rag_acl.directory_principals import Known
+from secure_rag_acl.directory_tables import Path_
 from secure_rag_acl.tenancy import Window, reconcile
 
 
@@ -54,13 +56,13 @@ def reconcile_rights(
     """Begin and end rights of everybody in the file, and end those of who is gone.
 
     Raises:
-        ConfigError: an unknown label or compartment, or a mail address that somebody else has now.
+        ConfigError: an unknown label or compartment, or an alias that somebody else has now.
     """
     desired = _desired(connection, tenant, document, known)
     # Who is not in an incomplete file keeps what they have; the dead keep nothing.
     covered = {known[entry.id].key for _, entry in document.entries()}
     covered |= {row.key for row in known.values() if row.state == "deleted"}
-    _refuse_taken_mail(connection, tenant, document, desired.aliases, known, now, covered)
+    _refuse_taken_aliases(connection, tenant, document, desired.aliases, known, now, covered)
 
     def first(key: tuple[int, *tuple[str, ...]]) -> bool:
         return key[0] in covered
@@ -97,8 +99,9 @@ def _desired(
                 desired.clearances[key, label] = Window()
             for name in terms.compartments(entry.compartments, (*place, "compartments")):
                 desired.compartments[key, name] = Window()
-        if isinstance(entry, UserEntry) and entry.mail is not None:
-            desired.aliases[key, entry.mail] = Window()
+        if isinstance(entry, UserEntry | GroupEntry):
+            for name in entry.native_ids():
+                desired.aliases[key, name] = Window()
         if isinstance(entry, ApplicationEntry | AgentEntry):
             row = terms.grant(entry.grant, (*place, "grant"))
             desired.grants[(key, *row)] = Window(end=entry.grant.expires)
@@ -155,7 +158,7 @@ def _json(names: Sequence[str]) -> str:
     return json.dumps(sorted(set(names)), separators=(",", ":"))
 
 
-def _refuse_taken_mail(
+def _refuse_taken_aliases(
     connection: sa.Connection,
     tenant: TenantKey,
     document: DirectoryFile,
@@ -164,13 +167,13 @@ def _refuse_taken_mail(
     now: Micros,
     covered: set[PrincipalKey],
 ) -> None:
-    """Refuse an address that somebody has who is not in the file: an alias means one person at a time."""
+    """Refuse an alias that somebody has who is not in the file: it means one principal at a time."""
     a = t.alias.c
     rows = connection.execute(
         sa.select(a.alias, a.principal_id).where(a.tenant_id == tenant, a.valid_from <= now, now < a.valid_to)
     ).all()
-    taken = {str(row.alias): int(row.principal_id) for row in rows if row.principal_id not in covered}
-    for _, alias in desired:
-        if alias in taken:
-            owner = next(name for name, row in known.items() if row.key == taken[alias])
-            raise document.error(("users",), f"{alias} belongs to {owner} now")
+    taken = {stored(str(row.alias)): int(row.principal_id) for row in rows if row.principal_id not in covered}
+    for _, name in desired:
+        if name in taken:
+            owner = next(who for who, row in known.items() if row.key == taken[name])
+            raise document.error((), f"{name.removeprefix('mail:')} belongs to {owner} now")

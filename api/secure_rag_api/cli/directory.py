@@ -9,7 +9,7 @@ import sqlalchemy as sa
 import typer
 
 from secure_rag.database import tables as t
-from secure_rag_acl.directory_files import load_directory
+from secure_rag_acl.identity_exports import DirectoryFormat, load_identities
 from secure_rag_acl.labels import load_labels
 from secure_rag_api.cli.boundary import ExitCode
 from secure_rag_api.cli.operation import operating
@@ -29,9 +29,18 @@ def _group() -> None:
 @app.command("import")
 def import_(
     file: Annotated[
-        Path, typer.Argument(help="directory.yaml, directory.json or a folder with users.csv and groups.csv.")
+        Path,
+        typer.Argument(
+            help="directory.yaml, directory.json, a folder with users.csv and groups.csv, or an export."
+        ),
     ],
     home: HomeOption,
+    kind: Annotated[
+        DirectoryFormat, typer.Option("--format", help="scim or ldif for exports of identity systems.")
+    ] = DirectoryFormat.NATIVE,
+    identity: Annotated[
+        Path | None, typer.Option(help="identity.yaml: how an export's ids, kinds and clearances are made.")
+    ] = None,
     forget: Annotated[
         list[str] | None, typer.Option(help="Deleted group whose old links may end now; repeat for more.")
     ] = None,
@@ -39,9 +48,12 @@ def import_(
 ) -> None:
     """Import a directory. All of it takes effect at once, or none. Exit code 1 when something is left doubtful."""
     with operating(home) as work:
-        report = apply_directory(work.opened, load_directory(file), work.actor, forget or ())
-    emit(report.to_dict()) if json_output else show_pairs(report.to_dict())
-    raise typer.Exit(ExitCode.ATTENTION if report.needs_attention else ExitCode.DONE)
+        found = load_identities(file, kind, identity)
+        report = apply_directory(work.opened, found.document, work.actor, forget or ())
+    said = {**report.to_dict(), "notes": list(found.notes)}
+    emit(said) if json_output else show_pairs(said)
+    attention = report.needs_attention or bool(found.notes)
+    raise typer.Exit(ExitCode.ATTENTION if attention else ExitCode.DONE)
 
 
 @labels_app.command("import")

@@ -72,6 +72,29 @@ def test_forgetting_somebody_who_is_there_is_refused(company: Company) -> None:
     assert (ran.code, ran.out) == (3, "")
 
 
+def test_an_export_of_an_identity_system_is_imported_by_written_rules(company: Company) -> None:
+    rules, export = company.base / "identity.yaml", company.base / "people.ldif"
+    rules.write_text(
+        "tenant: acme\ncomplete: true\ndefaults: {clearance: {member: Internal}}\n"
+        "users: {id: {attribute: uid}, members: {all: true}}\ngroups: {id: {attribute: cn}}\n",
+        encoding="utf-8",
+    )
+    person = "dn: uid={0},dc=acme\nobjectClass: inetOrgPerson\nuid: {0}\n\n"
+    team = "dn: cn=engineers,dc=acme\nobjectClass: groupOfNames\ncn: engineers\nmember: uid=ann,dc=acme\n"
+    export.write_text(person.format("ann") + person.format("ben") + team, encoding="utf-8")
+    words = ("directory", "import", export, "--format", "ldif", "--identity", rules)
+    ran = company.run(*words, "--json")
+    assert ran.code == 0, ran.err
+    assert (ran.json["complete"], ran.json["notes"]) == (True, [])
+    export.write_text(person.format("ann") + team + "member: uid=gone,dc=acme\n", encoding="utf-8")
+    ran = company.run(*words)
+    assert ran.code == 1
+    assert "group:engineers is incomplete: 1 of its members are not in the export" in ran.out
+    ran = company.run("directory", "import", export, "--format", "ldif")
+    assert (ran.code, ran.out) == (3, "")
+    assert "say --identity FILE" in ran.err
+
+
 def test_labels_that_may_widen_need_a_knowing_yes(company: Company) -> None:
     file = company.base / "labels.yaml"
     content = json.loads(file.read_text(encoding="utf-8"))

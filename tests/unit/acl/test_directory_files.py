@@ -319,3 +319,14 @@ def test_nesting_is_walked_without_recursion() -> None:
     ]
     assert nesting_problem(joined) is None
     assert "deeper" in str(nesting_problem([*joined, ("group:40", "group:100")]))
+
+
+def test_tables_have_native_ids(tmp_path: Path) -> None:
+    sid, guid = "S-1-5-21-1-2-3-1107", "00112233-4455-6677-8899-aabbccddeeff"
+    users = f"id,kind,sid,object_id\nuser:ann,member,{sid},{guid}\n"
+    teams = "id,mail,sid,member\ngroup:hr,hr@acme.example,S-1-5-21-1-2-3-4,user:ann\ngroup:hr,,,user:ben\n"
+    document = load_directory(folder(tmp_path / "d", users, teams))
+    assert set((document.users or [])[0].native_ids()) == {f"sid:{sid}", f"object:{guid}"}
+    assert set((document.groups or [])[0].native_ids()) == {"mail:hr@acme.example", "sid:S-1-5-21-1-2-3-4"}
+    with pytest.raises(ConfigError, match=r"groups\.csv:4: group:hr has another sid"):
+        load_directory(folder(tmp_path / "d", users, teams + "group:hr,,S-1-5-21-1-2-3-5,\n"))

@@ -406,3 +406,85 @@ def test_two_clearances_at_once_are_none(place: Place) -> None:
         connection.execute(sa.insert(t.clearance).values(doubled))
     assert place.subject("user:ann").clearance is None
     assert place.subject("user:ben").clearance == GUIDS[1]
+
+
+def aliases(place: Place) -> list[tuple[str, str, int, int]]:
+    """Alias, principal and dates of every row, oldest first."""
+    p, a = t.principal.c, t.alias.c
+    statement = sa.select(a.alias, p.name, a.valid_from, a.valid_to).join(t.principal, p.id == a.principal_id)
+    with place.engine.connect() as connection:
+        return [
+            (r.alias, r.name, r.valid_from, r.valid_to) for r in connection.execute(statement.order_by(a.id))
+        ]
+
+
+SID = "S-1-5-21-1-2-3-1107"
+NAMED = f"  - {{id: user:ann, kind: member, mail: Ann@acme.example, sid: {SID.lower()}, aliases: ['scim:00u1']}}\n"
+TEAM = "  - {id: group:hr, object_id: '{00112233-4455-6677-8899-AABBCCDDEEFF}', members: []}\n"
+
+
+@control("acl:aliases-dated")
+def test_native_ids_of_users_and_groups_are_aliases(place: Place) -> None:
+    place.load(directory(NAMED, TEAM))
+    assert set(aliases(place)) == {
+        ("mail:ann@acme.example", "user:ann", place.now, NEVER),
+        (f"sid:{SID}", "user:ann", place.now, NEVER),
+        ("scim:00u1", "user:ann", place.now, NEVER),
+        ("object:00112233-4455-6677-8899-aabbccddeeff", "group:hr", place.now, NEVER),
+    }
+    assert place.load(directory(NAMED, TEAM)).changes == 0
+
+
+@control("acl:aliases-dated")
+def test_an_alias_that_moves_ends_and_begins_and_keeps_its_past(place: Place) -> None:
+    place.load(directory(NAMED, TEAM))
+    first = place.now
+    moved = "  - {id: user:ann, kind: member}\n" + NAMED.replace("user:ann", "user:new")
+    place.load(directory(moved, TEAM))
+    rows = aliases(place)
+    assert (f"sid:{SID}", "user:ann", first, place.now) in rows
+    assert (f"sid:{SID}", "user:new", place.now, NEVER) in rows
+    assert len(rows) == 7
+    place.load(directory(NAMED, TEAM))
+    assert len(aliases(place)) == 10
+    assert aliases(place)[:7] == [
+        (name, who, since, place.now if who == "user:new" else until) for name, who, since, until in rows
+    ]
+
+
+@control("acl:aliases-dated")
+def test_an_alias_of_somebody_outside_the_file_is_not_taken(place: Place) -> None:
+    place.load(directory(NAMED, TEAM))
+    other = f"  - {{id: user:eve, kind: member, sid: {SID}}}\n"
+    with pytest.raises(ConfigError, match=rf"sid:{SID} belongs to user:ann now"):
+        place.load(directory(other, complete="false"))
+    group = f"  - {{id: group:x, sid: {SID}, members: []}}\n"
+    with pytest.raises(ConfigError, match=rf"d\.yaml.*sid:{SID} belongs to user:ann already"):
+        place.load(directory(NAMED, group))
+
+
+@control("acl:aliases-dated")
+def test_an_address_written_before_aliases_had_kinds_still_belongs_to_its_owner(place: Place) -> None:
+    place.load(directory(NAMED, TEAM))
+    with write(place.engine) as connection:
+        mail = t.alias.c.alias.startswith("mail:")
+        connection.execute(sa.update(t.alias).where(mail).values(alias="ann@acme.example"))
+    taken = "  - {id: user:eve, kind: member, mail: ann@acme.example}\n"
+    with pytest.raises(ConfigError, match=r"ann@acme\.example belongs to user:ann now"):
+        place.load(directory(taken, complete="false"))
+    place.load(directory(NAMED, TEAM))
+    held = [(name, until) for name, _, _, until in aliases(place) if "ann@" in name]
+    assert held == [("ann@acme.example", place.now), ("mail:ann@acme.example", NEVER)]
+
+
+@control("acl:directory-validated")
+@pytest.mark.parametrize(
+    "field",
+    [
+        "sid: S-1-5-x", "sid: S-2-5-21-1", "sid: ada", "object_id: ada", "aliases: ['ada@acme.example']",
+        "aliases: ['mail:ada']", "aliases: ['upn:ada@acme.example']", "aliases: ['sid:']", "aliases: ['scim: x']",
+    ],
+)  # fmt: skip
+def test_a_native_id_of_another_form_is_refused(place: Place, field: str) -> None:
+    with pytest.raises(ConfigError, match=r"d\.yaml:5: users\.0\."):
+        place.load(directory(f"  - {{id: user:a, kind: member, {field}}}\n"))
