@@ -55,6 +55,14 @@ class ParserSettings(_Section):
     input_mib: Annotated[int, Field(ge=1, le=1_024)] = 64
 
 
+class AccessSettings(_Section):
+    """Plans that change who may read what. Whatever reaches the tenant's mixing threshold needs a second person."""
+
+    approval_above: Annotated[int, Field(ge=0)] | None = None
+    """A plan that widens more than this, in documents times the rank of their label, needs an approval too."""
+    plan_valid_h: Annotated[int, Field(ge=1, le=8_760)] = 72
+
+
 class QdrantSettings(_Section):
     """A Qdrant server as vector store."""
 
@@ -75,6 +83,7 @@ class Settings(_Section):
     issuer: IssuerSettings | None = None
     audit: AuditSettings = AuditSettings()
     parser: ParserSettings = ParserSettings()
+    access: AccessSettings = AccessSettings()
     qdrant: QdrantSettings | None = None
     requests_per_minute: Annotated[int, Field(ge=1)] = 600
     context_ttl_s: Annotated[int, Field(ge=60)] = 86_400
@@ -85,7 +94,7 @@ def load_settings(home: Path) -> Settings:
     """Settings of a home.
 
     Raises:
-        ConfigError: the file is missing, too large, no YAML or has a wrong value; names file and field.
+        ConfigError: the file is missing, too large, no YAML or has a wrong value; names file and line or field.
     """
     path = home / "config.yaml"
     try:
@@ -96,8 +105,11 @@ def load_settings(home: Path) -> Settings:
         raise ConfigError(f"{path}: larger than {_MAX_BYTES} bytes")
     try:
         return Settings.model_validate(yaml.safe_load(raw) or {})
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError(f"{path}:{line}: not valid YAML: {error.problem or error.context}") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise ConfigError(f"{path}: not valid YAML") from error
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(x) for x in first["loc"])

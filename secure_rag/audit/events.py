@@ -30,6 +30,26 @@ CONTENT_KEYS: Final = frozenset(
 """Names under which content of documents travels in this product; refused at any depth."""
 QUERY_KEY: Final = "query"
 """The only name under which query text may be kept, and only when the log was opened so."""
+PATHS_DISAGREE: Final = "paths_disagree"
+"""Kind of the alarm that Casbin and the compiled path decided one class differently in one view."""
+ALARMS: Final[Mapping[str, frozenset[str]]] = {
+    PATHS_DISAGREE: frozenset(
+        {
+            "decision",  # id of the decision during which it was found
+            "classes",  # [class, reason of Casbin]; `allowed`: the compiled path denied
+            "caller",
+            "subject",
+            "subject_key",
+            "delegation",
+            "hops",
+            "purpose",
+            "view",  # instant at which both decided
+            "policy",
+            "model",
+        }
+    ),
+}
+"""Kinds that somebody has to look at, each with the fields that its body has: exactly these."""
 
 _EVENT_TAG: Final = b"secure-rag audit event v1"
 _WRITER_TAG: Final = b"secure-rag audit writer v1"
@@ -139,6 +159,8 @@ def entry(
     ):
         if not pattern.fullmatch(value):
             raise UnavailableError(f"an audit event has an invalid {what}")
+    if kind in ALARMS and ALARMS[kind].symmetric_difference(body):
+        raise UnavailableError(f"an audit event of kind {kind} has other fields than its kind has")
     return Entry(at, tenant, kind, event_id, canonical_json(body, keep_query_text=keep_query_text))
 
 

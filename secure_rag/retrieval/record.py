@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from secure_rag.audit.events import query_fields
-from secure_rag.model.decisions import Answer, ChunkRow, Notice, Retrieved
-from secure_rag.model.ids import ChunkKey
+from secure_rag.audit.events import PATHS_DISAGREE, query_fields
+from secure_rag.model.decisions import Answer, ChunkRow, Decision, Notice, Retrieved
+from secure_rag.model.ids import ChunkKey, ClassKey
 from secure_rag.model.subject import CallerIdentity, Subject
-from secure_rag.ports import AccessScope, AuditSink, PolicyEngine
+from secure_rag.ports import AuditSink, PolicyEngine
 from secure_rag.retrieval.authorize import Authorized
 from secure_rag.retrieval.request import RetrievalRequest
 
@@ -123,38 +124,36 @@ class Recorder:
         }
         self.audit.record(caller.tenant, "refused", decision_id, event)
 
-    def report_disagreement(
-        self, view: ReadView, subject: Subject, scope: AccessScope, authorized: Authorized
+    def disagreement(
+        self,
+        view: ReadView,
+        decision_id: str,
+        caller: CallerIdentity,
+        subject: Subject,
+        purpose: str,
+        disputed: Mapping[ClassKey, Decision],
     ) -> None:
-        """Alarm when the compiled path allowed a class that the policy engine denies in the same view.
+        """Alarm: the compiled path and the policy engine decided differently in one view, so one of them is wrong.
 
-        A store that lags behind is normal; this is a fault of one of the two paths. The chunk is dropped already.
+        Raises:
+            UnavailableError: the event is not durable; the answer must not leave.
         """
-        compiled = {int(x) for x in scope.classes}
-        for key, decision in authorized.verdicts.items():
-            if key in compiled and not decision.allowed:
-                generation, n = view.policy_version(subject.tenant)
-                _log.critical(
-                    "paths_disagree", class_key=key, reason=decision.reason.value, policy=[generation, n]
-                )
+        reasons = {int(key): decision.reason.value for key, decision in sorted(disputed.items())}
+        _log.critical(PATHS_DISAGREE, decision=decision_id, classes=reasons)
+        event = self._who(view, caller, subject, purpose) | {
+            "decision": decision_id,
+            "classes": [[key, reason] for key, reason in reasons.items()],
+        }
+        # An event of its own, since one decision can meet several: each comparison is recorded.
+        self.audit.record(caller.tenant, PATHS_DISAGREE, secrets.token_hex(16), event)
 
     # ---- parts
 
     def _event(
         self, view: ReadView, caller: CallerIdentity, subject: Subject, purpose: str, delivered: Delivered
     ) -> dict[str, object]:
-        generation, n = view.policy_version(subject.tenant)
         withheld = Counter(reason.value for reason in delivered.authorized.withheld.values())
-        return {
-            "caller": caller.caller,
-            "subject": caller.subject,
-            "subject_key": subject.principal,
-            "delegation": caller.delegation,
-            "hops": [hop.principal for hop in subject.hops],
-            "purpose": purpose,
-            "view": view.now,
-            "policy": [generation, n],
-            "model": self.engine.model_digest,
+        return self._who(view, caller, subject, purpose) | {
             "engine": self.engine_id,
             "detection": self.detection_digest,
             "results": [
@@ -169,6 +168,23 @@ class Recorder:
             ],
             "withheld": dict(sorted(withheld.items())),
             "notices": [x.value for x in delivered.notices],
+        }
+
+    def _who(
+        self, view: ReadView, caller: CallerIdentity, subject: Subject, purpose: str
+    ) -> dict[str, object]:
+        """For whom, through whom and from which rows something was decided."""
+        generation, n = view.policy_version(subject.tenant)
+        return {
+            "caller": caller.caller,
+            "subject": caller.subject,
+            "subject_key": subject.principal,
+            "delegation": caller.delegation,
+            "hops": [hop.principal for hop in subject.hops],
+            "purpose": purpose,
+            "view": view.now,
+            "policy": [generation, n],
+            "model": self.engine.model_digest,
         }
 
     def _result(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from secure_rag.errors import StaleSourceError
-from secure_rag.model.decisions import ChunkRow
-from secure_rag.model.ids import Micros, SourceKey
+from secure_rag.model.decisions import ChunkRow, Decision
+from secure_rag.model.ids import ClassKey, Micros, SourceKey
 from secure_rag.model.labels import Trust
 from secure_rag.model.subject import Subject
 from secure_rag.ports import AccessScope, PolicyEngine
@@ -50,9 +50,7 @@ def within(scope: AccessScope, rows: Sequence[ChunkRow]) -> tuple[ChunkRow, ...]
     A store that lags finds a document where it was before: the subject may read it there too, yet the caller's own
     filter may exclude it.
     """
-    keys = np.array([row.class_key for row in rows], np.int64)
-    at = np.minimum(np.searchsorted(scope.classes, keys), len(scope.classes) - 1)
-    covered = (scope.classes[at] == keys).tolist()
+    covered = _among(scope.classes, [row.class_key for row in rows])
     after = scope.modified_after
     return tuple(
         row
@@ -61,10 +59,41 @@ def within(scope: AccessScope, rows: Sequence[ChunkRow]) -> tuple[ChunkRow, ...]
     )
 
 
+def disagreements(
+    view: ReadView,
+    engine: PolicyEngine,
+    subject: Subject,
+    scope: AccessScope,
+    verdicts: Mapping[ClassKey, Decision],
+) -> dict[ClassKey, Decision]:
+    """Verdicts of the policy engine that the compiled path contradicts in the same view.
+
+    A store that lags behind finds classes outside the scope, and a caller's filter narrows it: neither is a
+    disagreement, so what is allowed there is compared with everything that was compiled.
+    """
+    covered = zip(verdicts.items(), _among(scope.classes, [*verdicts]), strict=True)
+    found = {key: verdict for (key, verdict), inside in covered if inside != verdict.allowed}
+    if any(verdict.allowed for verdict in found.values()):
+        everything = engine.compile(view, subject, READ).classes
+        open_too = zip(found.items(), _among(everything, [*found]), strict=True)
+        found = {key: verdict for (key, verdict), inside in open_too if not (inside and verdict.allowed)}
+    return found
+
+
 def trusted_part(view: ReadView, scope: AccessScope) -> AccessScope:
     """The part of a scope that only sources inside the company write."""
     keys = view.class_keys(scope.tenant, None, None, _TRUSTED)
     return replace(scope, classes=np.intersect1d(scope.classes, keys, assume_unique=True))
+
+
+def _among(classes: np.typing.NDArray[np.int64], keys: Sequence[ClassKey]) -> list[bool]:
+    """Whether each key is one of some sorted classes."""
+    if not len(classes):
+        return [False] * len(keys)
+    wanted = np.array(keys, np.int64)
+    at = np.minimum(np.searchsorted(classes, wanted), len(classes) - 1)
+    found: list[bool] = (classes[at] == wanted).tolist()
+    return found
 
 
 def _sources(ages: dict[SourceKey, tuple[str, Micros, Micros]], request: RetrievalRequest) -> set[SourceKey]:

@@ -28,7 +28,7 @@ from secure_rag.retrieval.candidates import Screen, Screened
 from secure_rag.retrieval.conversation import Conversation, Conversations
 from secure_rag.retrieval.record import Delivered, Recorder
 from secure_rag.retrieval.request import RetrievalRequest
-from secure_rag.retrieval.scope import compile_scope, trusted_part, within
+from secure_rag.retrieval.scope import compile_scope, disagreements, trusted_part, within
 
 if TYPE_CHECKING:
     from secure_rag.database.views import ReadView
@@ -50,6 +50,15 @@ class OpensViews(Protocol):
 
 class _UnsettledError(Exception):
     """The world changed between the candidates and the final check."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What one decision is about."""
+
+    decision_id: str
+    caller: CallerIdentity
+    request: RetrievalRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +89,16 @@ class RetrievalService:
             StaleSourceError: permissions are older than the request accepts.
             UnavailableError: nothing could be decided or recorded safely now.
         """
-        decision_id = secrets.token_hex(16)
+        call = _Call(secrets.token_hex(16), caller, request)
         for _ in range(ATTEMPTS):
             try:
-                return self._attempt(decision_id, caller, request)
+                return self._attempt(call)
             except _UnsettledError:
                 continue
         raise UnavailableError("permissions kept changing during the query")
 
-    def _attempt(self, decision_id: str, caller: CallerIdentity, request: RetrievalRequest) -> Answer:
+    def _attempt(self, call: _Call) -> Answer:
+        decision_id, caller, request = call.decision_id, call.caller, call.request
         with self.views.open() as view:
             subject = self._subject(view, decision_id, caller, request.purpose)
             scope = compile_scope(view, self.engine, subject, request)
@@ -96,9 +106,9 @@ class RetrievalService:
                 return self.recorder.empty(view, decision_id, caller, subject, request)
             vector = self._embed(view, subject, request)
             conversation = self.conversations.enter(subject, request.context_id, view.now)
-            candidates = self._gather(view, subject, scope, vector, request, conversation)
+            candidates = self._gather(view, call, subject, scope, vector, conversation)
         with self.views.open() as view:
-            final, authorized = self._final_check(view, caller, request, scope, subject, candidates)
+            final, authorized = self._final_check(view, call, scope, subject, candidates)
             side = candidates.screened.side
             if not self.conversations.claim(conversation, side, view.now):
                 raise _UnsettledError
@@ -115,42 +125,44 @@ class RetrievalService:
     def _gather(
         self,
         view: ReadView,
+        call: _Call,
         subject: Subject,
         scope: AccessScope,
         vector: Vector,
-        request: RetrievalRequest,
         conversation: Conversation,
     ) -> _Candidates:
         """Search, authorize and screen; look further down while checks left too few, within bounds."""
-        first = 2 * request.k + 8
+        first = 2 * call.request.k + 8
         deepest = MAX_CANDIDATES - first
         deeper = {min(deepest, first * 4**n) for n in range(REFILL_ROUNDS - 2)} | {deepest}
         found = _Candidates(Screened((), {}, (), conversation.side), {}, {}, complete=False)
         hits: Sequence[Hit] = ()
         for depth in sorted(deeper):
             hits = self.store.search(scope, vector, depth)
-            found = self._screened(view, subject, scope, hits, request, conversation)
+            found = self._screened(view, call, subject, scope, hits, conversation)
             if found.complete or len(hits) < depth:
                 return replace(found, complete=True)
         # Copies by outsiders, which the checks drop, may fill any depth: what they do not write is looked for alone.
         trusted = trusted_part(view, scope)
         if len(trusted.classes):
             hits = _merged(hits, self.store.search(trusted, vector, first))
-            found = self._screened(view, subject, scope, hits, request, conversation)
+            found = self._screened(view, call, subject, scope, hits, conversation)
         return found
 
     def _screened(
         self,
         view: ReadView,
+        call: _Call,
         subject: Subject,
         scope: AccessScope,
         hits: Sequence[Hit],
-        request: RetrievalRequest,
         conversation: Conversation,
     ) -> _Candidates:
         """What of some hits may be delivered together; complete when that is as much as was asked for."""
+        request = call.request
         authorized = authorize_chunks(view, self.engine, subject, [hit.chunk for hit in hits])
-        self.recorder.report_disagreement(view, subject, scope, authorized)
+        self._compare_paths(view, call, subject, scope, authorized)
+        # Neither path alone is enough: what Casbin allows is kept only where the compiled path allows it too.
         rows = within(scope, authorized.rows)
         screened = self.screen.apply(
             view, subject.tenant, request.query, rows, request.k, subject.taxonomy, conversation.side
@@ -161,24 +173,33 @@ class RetrievalService:
     def _final_check(
         self,
         view: ReadView,
-        caller: CallerIdentity,
-        request: RetrievalRequest,
+        call: _Call,
         searched: AccessScope,
         asked: Subject,
         candidates: _Candidates,
     ) -> tuple[Subject, Authorized]:
         """Read everything anew and let the policy engine decide every chunk of the whole answer."""
         rows = candidates.screened.rows
-        subject = view.subject(searched.tenant, caller, request.purpose)
+        subject = view.subject(searched.tenant, call.caller, call.request.purpose)
         authorized = authorize_chunks(view, self.engine, subject, [row.key for row in rows])
         same_rows = [_identity(row) for row in authorized.rows] == [_identity(row) for row in rows]
-        scope = compile_scope(view, self.engine, subject, request)
+        scope = compile_scope(view, self.engine, subject, call.request)
+        self._compare_paths(view, call, subject, scope, authorized)
         same_classes = np.array_equal(scope.classes, searched.classes)
         if not same_rows or not same_classes or subject.taxonomy != asked.taxonomy:
             # The checks looked at rows that are gone or changed, the search at other classes than are open now, or
             # the mixing rule at another threshold.
             raise _UnsettledError
         return subject, authorized
+
+    def _compare_paths(
+        self, view: ReadView, call: _Call, subject: Subject, scope: AccessScope, authorized: Authorized
+    ) -> None:
+        """Record an incident when the two paths differ in one view; the chunks are dropped, whichever denied."""
+        disputed = disagreements(view, self.engine, subject, scope, authorized.verdicts)
+        if disputed:
+            purpose = call.request.purpose
+            self.recorder.disagreement(view, call.decision_id, call.caller, subject, purpose, disputed)
 
     def chunk(self, caller: CallerIdentity, chunk_id: str, purpose: str = "qa") -> Answer:
         """One chunk by its identifier, authorized like a query.

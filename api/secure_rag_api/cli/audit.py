@@ -15,7 +15,7 @@ from secure_rag.audit.signing import PUBLIC_KEY, load_public_key
 from secure_rag.audit.verify import verify as verify_log
 from secure_rag.config import load_settings
 from secure_rag.database.home import Home
-from secure_rag.errors import ConfigError
+from secure_rag.errors import ConfigError, NotFoundError
 from secure_rag_api.cli.boundary import ExitCode
 from secure_rag_api.cli.operation import operating
 from secure_rag_api.cli.options import HomeOption, JsonOption, TenantOption
@@ -36,12 +36,17 @@ def tail(
     n: Annotated[int, typer.Option("-n", help="Events.")] = 20,
     tenant: TenantOption = None,
     kind: Annotated[str | None, typer.Option(help="Only this kind of event.")] = None,
+    event_id: Annotated[
+        str | None, typer.Option("--id", help="Only this event, as a decision id names one.")
+    ] = None,
     json_output: JsonOption = False,
 ) -> None:
     """The last events, of all tenants unless one is named. With --json one line per event."""
     # Nothing else of the home is opened: the log is read also when the rest of it is damaged.
     operator(load_settings(home))
-    for event in reading.tail(Home(home).audit, n, tenant, kind):
+    log = Home(home).audit
+    events = reading.tail(log, n, tenant, kind) if event_id is None else (_found(log, event_id),)
+    for event in events:
         if json_output:
             emit({**asdict(event), "at": when(event.at), "at_us": event.at})
         else:
@@ -49,6 +54,13 @@ def tail(
             typer.echo(
                 printable(f"{when(event.at)} {event.tenant or '-'} {event.kind} {event.event_id} {body}")
             )
+
+
+def _found(log: Path, event_id: str) -> reading.AuditEvent:
+    event = reading.find(log, event_id)
+    if event is None:
+        raise NotFoundError(f"no event {event_id!r}")
+    return event
 
 
 @app.command("verify")

@@ -88,6 +88,18 @@ ROWS: list[tuple[str, Any, Any, set[int]]] = [
         models.Filter(must=[_acl(match=models.MatchAny(any=[]))]),
         set(),
     ),
+    (
+        "an exception of nothing matches what has the field",
+        edge.Filter(must=[edge.FieldCondition("acl", match=edge.MatchExcept([]))]),
+        models.Filter(must=[_acl(match=models.MatchExcept(**{"except": []}))]),
+        {0, 1, 2},
+    ),
+    (
+        "a range matches any element, and floats",
+        edge.Filter(must=[edge.FieldCondition("acl", range=edge.RangeFloat(gte=2.5, lte=3.5))]),
+        models.Filter(must=[_acl(range=models.Range(gte=2.5, lte=3.5))]),
+        {2},
+    ),
 ]
 
 
@@ -97,6 +109,34 @@ def test_both_engines_fail_open_alike(row: tuple[str, Any, Any, set[int]], shard
     _, native, wanted, matches = row
     assert _edge(shard, native) == matches
     assert _local(wanted) == matches
+
+
+@control("store:must-only")
+def test_at_least_none_of_some_conditions_matches_everything(shard: Any) -> None:
+    condition = edge.FieldCondition("acl", match=edge.MatchValue(2))
+    assert _edge(shard, edge.Filter(min_should=edge.MinShould([condition], 0))) == EVERYTHING
+    none_of = models.MinShould(conditions=[_acl(match=models.MatchValue(value=2))], min_count=0)
+    with pytest.raises(ValueError, match="count"):
+        _local(models.Filter(min_should=none_of))
+
+
+@control("store:must-only")
+def test_an_index_changes_what_an_exception_matches(tmp_path: Path) -> None:
+    """Why a payload of another type is not written, and no filter of ours excludes."""
+    vectors = edge.EdgeVectorParams(size=2, distance=edge.Distance.Dot)
+    made = edge.EdgeShard.create(str(tmp_path), edge.EdgeConfig(vectors=vectors))
+    points = [edge.Point(0, [1.0, 0.0], {"acl": "1"})]
+    made.update(edge.UpdateOperation.upsert_points(points))
+    other = edge.Filter(must=[edge.FieldCondition("acl", match=edge.MatchExcept([1]))])
+    assert _edge(made, other) == {0}
+    made.update(edge.UpdateOperation.create_field_index("acl", edge.PayloadSchemaType.Integer))
+    assert _edge(made, other) == set()
+
+
+@pytest.mark.parametrize("values", [[1, "a"], [1.5], [2**63]], ids=str)
+def test_values_of_mixed_or_other_types_are_refused(values: list[Any]) -> None:
+    with pytest.raises(TypeError):
+        edge.MatchAny(values)
 
 
 @control("store:must-only")

@@ -21,6 +21,14 @@ def test_the_last_events_are_shown(founded: Company) -> None:
     assert founded.run("audit", "tail", "--tenant", "globex", "--json").out == ""
 
 
+def test_a_decision_is_found_by_its_id(company: Company) -> None:
+    asked = company.run("retrieve", "pump torque", "--as", "user:ann", "--app", "app:chat", "--json").json
+    found = company.run("audit", "tail", "--id", asked["decision_id"], "--json").lines
+    assert [(x["kind"], x["event_id"]) for x in found] == [("retrieve", asked["decision_id"])]
+    assert found[0]["body"]["subject"] == "user:ann"
+    assert len(found[0]["body"]["results"]) == len(asked["results"])
+
+
 def test_an_untouched_log_verifies_and_a_changed_one_does_not(company: Company) -> None:
     ran = company.run("audit", "verify")
     assert ran.code == 0
@@ -68,6 +76,7 @@ def test_pruning_wants_a_setting_and_names_who_did_it(company: Company) -> None:
     [
         (["tail", "-n", "0"], 2, "between 1 and 100000 events can be shown"),
         (["tail", "-n", "many"], 2, ""),
+        (["tail", "--id", "unheard-of"], 6, "no event 'unheard-of'"),
         (
             ["verify", "--checkpoint", "/no/such/file"],
             3,

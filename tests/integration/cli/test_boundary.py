@@ -130,7 +130,8 @@ def test_a_folder_that_is_no_home_is_one_line(tmp_path: Path, words: list[str]) 
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        ("operators: [", "config.yaml: while parsing"),
+        ("tenant: acme\noperators: [", "config.yaml:2: not valid YAML: expected the node content"),
+        ("tenant: \x07", "config.yaml: not valid YAML"),
         ("nonsense: 1", "config.yaml: nonsense: Extra inputs are not permitted"),
         ("operators: {{{user}: bogus}}", "config.yaml: operators.{user}: not a principal: 'bogus'"),
         ("profile: staging", "config.yaml: profile: Input should be"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
+from secure_rag.audit.events import PATHS_DISAGREE
+from secure_rag.audit.reading import AuditEvent, tail
 from secure_rag.database import tables as t
 from secure_rag.database.engine import write
+from secure_rag.database.home import Home
 from secure_rag.errors import (
     AuthenticationError,
     NotFoundError,
@@ -22,23 +25,29 @@ from secure_rag.errors import (
     UnavailableError,
 )
 from secure_rag.model.decisions import Decision, Filter
-from secure_rag.model.ids import ChunkKey, Micros, principal_id
+from secure_rag.model.ids import ChunkKey, ClassKey, Micros, SourceKey, principal_id
 from secure_rag.model.locks import AclClass
 from secure_rag.model.subject import CallerIdentity, Subject
-from secure_rag.ports import AccessScope, CompiledScope, Hit
+from secure_rag.ports import AccessScope, AuditSink, CompiledScope, Hit, PolicyEngine, VectorStore
+from secure_rag.retrieval.authorize import is_stale
 from secure_rag.retrieval.request import RetrievalRequest
 from secure_rag.retrieval.service import MAX_CANDIDATES, REFILL_ROUNDS
+from secure_rag_api.diagnosis import diagnose
 from tests.controls import control
 from tests.support.clock import FixedClock
 from tests.support.small_home import ANN, BEN, small_home
 from tests.support.small_world import REQUEST
-from tests.worlds import NOW
+from tests.worlds import LABELS, NOW
 
 if TYPE_CHECKING:
-    from secure_rag.ports import Vector
+    from secure_rag.database.views import ReadView
+    from secure_rag.ports import ClassIds, Vector
+    from secure_rag_api.wiring import Installation
+    from tests.support.filled_home import FilledHome
 
 ROOT = Path(__file__).resolve().parents[3]
 ASK = RetrievalRequest(REQUEST, k=5)
+SKEW = 300_000_000
 
 
 class BrokenAudit:
@@ -46,6 +55,18 @@ class BrokenAudit:
 
     def record(self, tenant: str, kind: str, event_id: str, body: Mapping[str, object]) -> None:
         raise UnavailableError("disk full")
+
+
+@dataclass(frozen=True)
+class NoAlarms:
+    """An audit log that fails for alarms only."""
+
+    inner: AuditSink
+
+    def record(self, tenant: str, kind: str, event_id: str, body: Mapping[str, object]) -> None:
+        if kind == PATHS_DISAGREE:
+            raise UnavailableError("disk full")
+        self.inner.record(tenant, kind, event_id, body)
 
 
 @dataclass
@@ -113,34 +134,128 @@ def test_a_failing_store_returns_nothing(tmp_path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class TooWide:
-    """A compiled path that allows everything, over the real authority."""
+class WrongCompiler:
+    """A compiled path that is wrong, over the real authority."""
 
-    inner: object
+    inner: PolicyEngine
+    change: Callable[[ReadView, Subject, ClassIds], ClassIds]
 
     @property
     def model_digest(self) -> str:
-        return "x"
+        return self.inner.model_digest
 
-    def compile(self, view: object, subject: Subject, action: str) -> CompiledScope:
-        keys = view.class_keys(subject.tenant, [1], None)  # type: ignore[attr-defined]  # a view
-        return CompiledScope(keys, Micros(NOW + 1))
+    def compile(self, view: ReadView, subject: Subject, action: str) -> CompiledScope:
+        right = self.inner.compile(view, subject, action).classes
+        return CompiledScope(self.change(view, subject, right), Micros(NOW + 1))
 
     def decide(self, subject: Subject, action: str, cls: AclClass, now: Micros) -> Decision:
-        return self.inner.decide(subject, action, cls, now)  # type: ignore[attr-defined, no-any-return]  # an engine
+        return self.inner.decide(subject, action, cls, now)
 
 
-@control("acl:paths-agree")
+@dataclass(frozen=True)
+class UnscopedStore:
+    """A store that searches more than it was told to, as one that lags behind does."""
+
+    inner: VectorStore
+    classes: ClassIds
+
+    def search(self, scope: AccessScope, vector: Vector, k: int) -> Sequence[Hit]:
+        return self.inner.search(replace(scope, classes=self.classes), vector, k)
+
+    def ready(self) -> bool:
+        return True
+
+
+def too_wide(view: ReadView, subject: Subject, right: ClassIds) -> ClassIds:
+    return every_class(view, subject)
+
+
+def every_class(view: ReadView, subject: Subject) -> ClassIds:
+    return view.class_keys(subject.tenant, [SourceKey(1)], None)
+
+
+def denied_to_ann(opened: Installation) -> list[list[object]]:
+    """Class and reason of everything that Ann may not read, as an alarm lists them."""
+    with opened.views.open() as view:
+        tenant = opened.tenant_key("acme", view)
+        subject = view.subject(tenant, ANN, "qa")
+        classes = view.classes(tenant, (ClassKey(int(x)) for x in every_class(view, subject)))
+        verdicts = {key: opened.policy.decide(subject, "read", cls, view.now) for key, cls in classes.items()}
+    return [[int(key), x.reason.value] for key, x in sorted(verdicts.items()) if not x.allowed]
+
+
+def alarms(home: FilledHome) -> tuple[AuditEvent, ...]:
+    return tail(Home(home.root).audit, 1000, kind=PATHS_DISAGREE)
+
+
+@control("acl:paths-agree", "acl:disagreement-recorded")
 def test_a_compiled_path_that_is_too_wide_leaks_nothing_and_raises_an_alarm(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with small_home(tmp_path / "home") as (_, opened):
-        honest = {x.chunk_id for x in opened.retrieval.retrieve(ANN, RetrievalRequest(REQUEST, k=50)).results}
-        engine = TooWide(opened.policy)
-        service = replace(opened.retrieval, engine=engine)
-        answer = service.retrieve(ANN, RetrievalRequest(REQUEST, k=50))
+    ask = RetrievalRequest(REQUEST, k=50)
+    with small_home(tmp_path / "home") as (home, opened):
+        honest = {x.chunk_id for x in opened.retrieval.retrieve(ANN, ask).results}
+        assert not alarms(home)
+        assert not any("alarm" in x for x in diagnose(opened).problems)
+        service = replace(opened.retrieval, engine=WrongCompiler(opened.policy, too_wide))
+        answer = service.retrieve(ANN, ask)
         assert {x.chunk_id for x in answer.results} == honest
+        recorded = alarms(home)
+        denied = denied_to_ann(opened)
+        assert any(f"alarm {PATHS_DISAGREE}" in x for x in diagnose(opened).problems)
+        last = tail(Home(home.root).audit, 1)[0]
     assert "paths_disagree" in capsys.readouterr().out
+    assert recorded
+    for event in recorded:
+        assert event.body["decision"] == answer.decision_id
+        assert event.body["subject"] == ANN.subject
+        assert event.body["classes"] == denied
+    assert (last.kind, last.event_id) == ("retrieve", answer.decision_id), "the alarm comes before the answer"
+
+
+@control("acl:disagreement-recorded")
+def test_a_compiled_path_that_is_too_narrow_raises_an_alarm_and_its_chunks_are_dropped(
+    tmp_path: Path,
+) -> None:
+    ask = RetrievalRequest(REQUEST, k=50)
+
+    def without_first(view: ReadView, subject: Subject, right: ClassIds) -> ClassIds:
+        return right[1:]
+
+    with small_home(tmp_path / "home") as (home, opened):
+        with opened.views.open() as view:
+            subject = view.subject(opened.tenant_key("acme", view), ANN, "qa")
+            right, wide = opened.policy.compile(view, subject, "read").classes, every_class(view, subject)
+        assert len(right) > 1
+        store = UnscopedStore(opened.store, wide)
+        honest = replace(opened.retrieval, store=store).retrieve(ANN, ask)
+        assert not alarms(home), "a store that lags behind is no disagreement"
+        engine = WrongCompiler(opened.policy, without_first)
+        answer = replace(opened.retrieval, store=store, engine=engine).retrieve(ANN, ask)
+        assert {x.chunk_id for x in answer.results} < {x.chunk_id for x in honest.results}
+        assert [x.body["classes"] for x in alarms(home)] == [[[int(right[0]), "allowed"]]]
+
+
+def test_what_the_filter_of_a_caller_excludes_is_no_disagreement(tmp_path: Path) -> None:
+    with small_home(tmp_path / "home") as (home, opened):
+        with opened.views.open() as view:
+            wide = every_class(view, view.subject(opened.tenant_key("acme", view), ANN, "qa"))
+        service = replace(opened.retrieval, store=UnscopedStore(opened.store, wide))
+        everything = {x.chunk_id for x in service.retrieve(ANN, replace(ASK, k=50)).results}
+        narrowed = replace(ASK, k=50, filter=Filter(label_max=LABELS[0]))
+        assert {x.chunk_id for x in service.retrieve(ANN, narrowed).results} < everything
+        assert not alarms(home)
+
+
+@control("acl:disagreement-recorded", "retrieval:audit-before-answer")
+def test_an_alarm_that_cannot_be_written_stops_the_answer(tmp_path: Path) -> None:
+    with small_home(tmp_path / "home") as (_, opened):
+        audit = NoAlarms(opened.audit)
+        recorder = replace(opened.retrieval.recorder, audit=audit)
+        assert replace(opened.retrieval, recorder=recorder).retrieve(ANN, ASK).results
+        engine = WrongCompiler(opened.policy, too_wide)
+        with pytest.raises(UnavailableError):
+            replace(opened.retrieval, recorder=recorder, engine=engine).retrieve(ANN, replace(ASK, k=50))
 
 
 @control("retrieval:stale-permissions")
@@ -150,12 +265,30 @@ def test_permissions_confirmed_too_long_ago_are_withheld(tmp_path: Path) -> None
         assert opened.retrieval.retrieve(ANN, ASK).results
         with write(opened.engine) as connection:
             connection.execute(sa.update(t.source).values(max_acl_age=1_000_000))
+        clock.at = NOW + 1_000_000
+        assert opened.retrieval.retrieve(ANN, ASK).results, "as old as they may be"
         clock.at = NOW + 1_000_001
         assert not opened.retrieval.retrieve(ANN, ASK).results
         clock.at = NOW - 400_000_000
         assert not opened.retrieval.retrieve(ANN, ASK).results, (
             "a confirmation from the future is not believed"
         )
+
+
+@control("retrieval:stale-permissions")
+@pytest.mark.parametrize(
+    ("confirmed", "stale"),
+    [
+        (NOW, False),
+        (NOW - 10, False),
+        (NOW - 11, True),
+        (NOW + SKEW, False),
+        (NOW + SKEW + 1, True),
+        (0, True),
+    ],
+)
+def test_permissions_are_believed_up_to_their_age_and_five_minutes_ahead(confirmed: int, stale: bool) -> None:
+    assert is_stale(Micros(confirmed), Micros(10), Micros(NOW)) is stale
 
 
 def test_a_caller_can_ask_for_fresher_permissions(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from secure_rag.audit.events import (
+    ALARMS,
     CONTENT_KEYS,
     MAX_BODY_BYTES,
     QUERY_KEY,
@@ -155,6 +156,15 @@ def test_a_body_nested_too_deeply_is_refused() -> None:
 def test_names_outside_their_form_are_refused(tenant: str, kind: str, event_id: str) -> None:
     with pytest.raises(UnavailableError, match="invalid"):
         entry(Micros(1), tenant, kind, event_id, {})
+
+
+@pytest.mark.parametrize("kind", sorted(ALARMS))
+def test_an_alarm_has_exactly_the_fields_of_its_kind(kind: str) -> None:
+    body = dict.fromkeys(ALARMS[kind], 1)
+    assert entry(Micros(1), "acme", kind, "id-1", body).kind == kind
+    for other in (body | {"more": 1}, dict.fromkeys(sorted(body)[1:], 1)):
+        with pytest.raises(UnavailableError, match=kind):
+            entry(Micros(1), "acme", kind, "id-1", other)
 
 
 def test_query_digest_is_keyed_and_exact() -> None:
