@@ -69,7 +69,7 @@ bench: $(STAMP)  ## Measure; prints a table and, last, one JSON line
 
 .PHONY: openapi
 openapi: $(STAMP)  ## Write api/openapi.json from the routes
-	$(BIN)/python -m secure_rag_api.openapi > api/openapi.json
+	$(BIN)/python -m tests.contract.api.contract
 
 .PHONY: examples
 examples: $(STAMP)  ## Rebuild the binary documents of the sample company

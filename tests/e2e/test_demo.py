@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.server import PYTHONPATH, ROOT
+from tests.support.terminal import on_terminal
+
 # Run once, by one worker, however many there are.
 pytestmark = pytest.mark.xdist_group("demo")
 
@@ -25,15 +27,16 @@ class Demo:
     err: str
 
 
+ENVIRONMENT = {**os.environ, "PYTHONPATH": PYTHONPATH, "PYTHONUTF8": "1"}
+
+
+def command(home: Path, *words: str) -> list[str]:
+    return [sys.executable, "-m", "secure_rag_api.cli.main", "demo", "--home", str(home), *words]
+
+
 def demo(home: Path, *words: str) -> Demo:
-    paths = [ROOT, ROOT / "acl", ROOT / "ingestion", ROOT / "api"]
     done = subprocess.run(
-        [sys.executable, "-m", "secure_rag_api.cli.main", "demo", "--home", str(home), *words],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "PYTHONUTF8": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
+        command(home, *words), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False
     )
     return Demo(home, done.returncode, done.stdout, done.stderr)
 
@@ -57,7 +60,7 @@ def test_every_scenario_passes_and_the_last_line_says_so(first: Demo) -> None:
 
 
 def test_it_says_what_it_read_and_what_was_planted(first: Demo) -> None:
-    assert "wiki\tcompleted\t26 added, 2 skipped\t" in first.out
+    assert "acme\twiki\tcompleted\t26 added, 2 skipped\t" in first.out
     assert first.err.splitlines() == [
         "quarantined: recruiting/cv-jonas-weller.docx: detected hidden_markup",
         "quarantined: tidewell/packing-notes.txt: detected unicode_tags",
@@ -103,7 +106,7 @@ def test_the_home_is_left_to_explore(second: Demo) -> None:
     assert second.home.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_failed_scenario_is_said_and_ends_with_1(second: Demo, tmp_path: Path) -> None:
+def test_a_terminal_shows_progress_and_a_failed_scenario_ends_with_1(second: Demo, tmp_path: Path) -> None:
     examples = tmp_path / "examples"
     for tenant in ("acme", "globex"):
         place = examples / tenant
@@ -137,10 +140,12 @@ scenarios:
 """,
         encoding="utf-8",
     )
-    ran = demo(tmp_path / "home", "--examples", str(examples))
-    assert ran.code == 1, ran.err
-    assert "LEAKED: handbook/leave.txt" in " ".join(re.sub(r"[│┃]", " ", ran.out).split())
-    assert ran.out.splitlines()[-1] == "2 scenarios, 1 failed"
+    words = command(tmp_path / "home", "--examples", str(examples))
+    code, out, shown = on_terminal(words, ROOT, ENVIRONMENT)
+    assert code == 1, shown
+    assert re.search(r"acme/handbook \S*━.* \S*1/1", shown)
+    assert "LEAKED: handbook/leave.txt" in " ".join(re.sub(r"[│┃]", " ", out).split())
+    assert out.splitlines()[-1] == "2 scenarios, 1 failed"
 
 
 @pytest.mark.parametrize("what", ["folder", "file", "home"])

@@ -48,10 +48,10 @@ from secure_rag_acl import directory_links, functions, mappings
 from secure_rag_acl.casbin_engine import CasbinEngine
 from secure_rag_acl.directory import import_directory
 from secure_rag_acl.directory_files import load_directory
-from secure_rag_acl.mappings import FilePermissionMapper, load_mapping
+from secure_rag_acl.mappings import FilePermissionMapper, parse_mapping
 from secure_rag_acl.principals import PrincipalMapping
 from secure_rag_acl.tenancy import Window
-from secure_rag_api import ingesting
+from secure_rag_api import change_control
 from secure_rag_api.ingesting import find_manifests, ingest_source
 from secure_rag_api.wiring import Installation
 from secure_rag_ingestion.tagging.tagger import Tagger
@@ -340,10 +340,10 @@ def no_sidecar(
 
 
 def sidecars(*, authoritative: bool) -> Callable[[pytest.MonkeyPatch], None]:
-    def load(path: Any, source: str, **_: object) -> FilePermissionMapper:
-        return load_mapping(path, source, authoritative_sidecars=authoritative)
+    def parse(data: bytes, name: str, source: str, **named: Any) -> FilePermissionMapper:
+        return parse_mapping(data, name, source, **{**named, "authoritative_sidecars": authoritative})
 
-    return lambda patch: patch.setattr(ingesting, "load_mapping", load)
+    return lambda patch: patch.setattr(change_control, "parse_mapping", parse)
 
 
 def open_without_rule(patch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,14 @@ from pydantic import BaseModel
 
 from secure_rag.config import Settings
 from secure_rag.model.decisions import Notice, Reason
+from secure_rag_acl.directory_files import parse_directory
+from secure_rag_acl.labels import parse_labels
+from secure_rag_acl.mappings import parse_mapping
 from secure_rag_api.cli.boundary import ExitCode
 from secure_rag_api.cli.main import app
 from secure_rag_ingestion.parsing.document import ParseReason
 from secure_rag_ingestion.runs import Outcome, ReasonCode, RunStatus
+from secure_rag_ingestion.sources import load_manifest
 from tests.controls import CONTROLS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -213,6 +217,22 @@ def test_make_targets_that_pages_name_exist() -> None:
     assert documented - named == set()
 
 
+def test_modules_that_make_starts_are_programs() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    modules = re.findall(r"python -m ((?:benchmarks|secure_rag\w*|tests)[\w.]*)", makefile)
+    texts = {name_of(x): x.read_text(encoding="utf-8") for x in tracked() if x.suffix == ".py"}
+    silent = [
+        module
+        for module in modules
+        if not any(
+            name.endswith(f"{module.replace('.', '/')}.py") and 'if __name__ == "__main__"' in text
+            for name, text in texts.items()
+        )
+    ]
+    assert silent == []
+    assert len(modules) >= 3
+
+
 def test_every_command_but_serve_speaks_json() -> None:
     def leaves(path: str, command: Any) -> Iterator[tuple[str, Any]]:
         for name, child in getattr(command, "commands", {}).items():
@@ -222,6 +242,50 @@ def test_every_command_but_serve_speaks_json() -> None:
 
     silent = [path for path, x in leaves("", root_command()) if not any("--json" in p.opts for p in x.params)]
     assert silent == ["serve"]
+
+
+def test_pip_installs_an_extra_within_the_constraints_only() -> None:
+    """Without them another package could bring another torch, and CUDA with it."""
+    places = {name: list(code(text)) for name, text in pages().items()}
+    places["Makefile"] = (ROOT / "Makefile").read_text(encoding="utf-8").splitlines()
+    calls = [
+        (name, line)
+        for name, lines in places.items()
+        for line in lines
+        if re.search(r"\bpip install\b.*\[\w", line)
+    ]
+    assert [x for x in calls if "-c constraints.txt" not in x[1]] == []
+    assert {name for name, _ in calls} >= {"Makefile", "README.md"}
+
+
+# ---- examples
+
+
+def test_files_that_pages_show_are_accepted(tmp_path: Path) -> None:
+    shown: list[str] = []
+    for page in ("acl/README.md", "ingestion/README.md"):
+        for block in re.findall(r"```yaml\n(.*?)```", pages()[page], re.DOTALL):
+            kind = next(x for x in KINDS if re.search(rf"^{x}:", block, re.MULTILINE))
+            KINDS[kind](block, tmp_path)
+            shown.append(kind)
+    assert sorted(shown) == ["label", "labels", "root", "rules", "rules", "rules", "users"]
+
+
+def _manifest(block: str, folder: Path) -> None:
+    (folder / "source.yaml").write_text(block, encoding="utf-8")
+    assert load_manifest(folder / "source.yaml").id == "hr"
+
+
+# By the key that only this kind of file has.
+KINDS: dict[str, Callable[[str, Path], object]] = {
+    "users": lambda block, _: parse_directory(block.encode(), "directory.yaml"),
+    "labels": lambda block, _: parse_labels(block.encode(), "labels.yaml"),
+    "rules": lambda block, _: parse_mapping(block.encode(), "mapping.yaml", "hr"),
+    "root": _manifest,
+    "label": lambda block, _: parse_mapping(b"{source: hr, rules: []}", "mapping.yaml", "hr").map(
+        "a.txt", block.encode(), None
+    ),
+}
 
 
 # ---- lists

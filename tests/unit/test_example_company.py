@@ -335,6 +335,12 @@ def test_every_step_expects_something() -> None:
         assert not set(step.get("must_return", [])) & set(step.get("must_not_return", [])), name
 
 
+def test_every_scenario_says_what_must_and_what_must_not_come_back() -> None:
+    for scenario in scenarios():
+        for expected in ("must_return", "must_not_return"):
+            assert any(step.get(expected) for step in scenario["steps"]), (scenario["id"], expected)
+
+
 # ---- planted documents
 
 

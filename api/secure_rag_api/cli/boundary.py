@@ -91,6 +91,7 @@ class Boundary(TyperGroup):
             raise typer.Exit(ExitCode.PIPE_CLOSED) from error
         except _OURS as error:
             complain(error)
+            _settle_stdout()
             raise typer.Exit(exit_code(error)) from error
         except (typer.Exit, typer.Abort):
             raise
@@ -115,6 +116,14 @@ def _message(error: BaseException) -> str:
         cause = getattr(error, "orig", None) or error
         return f"a database of the home cannot be used: {cause}"
     return f"a fault of this program: {type(error).__name__}"
+
+
+def _settle_stdout() -> None:
+    """What cannot be written must not fail again at the end of the process, with the exit code of the interpreter."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        _silence_stdout()
 
 
 def _silence_stdout() -> None:

@@ -96,7 +96,7 @@ def ingest(work: Operation, examples: Path, *, json_output: bool) -> list[RunRep
             if json_output:
                 reports.append(ingest_source(work.opened, manifest, work.actor, lambda _item, _total: None))
                 continue
-            with progress(f"{tenant}/{manifest.parent.name}", json_output=False) as on_item:
+            with progress(f"{tenant}/{manifest.parent.name}") as on_item:
                 reports.append(ingest_source(work.opened, manifest, work.actor, on_item))
     return reports
 

@@ -60,7 +60,10 @@ def command_line(*words: str | Path) -> list[str]:
 
 def environment() -> dict[str, str]:
     paths = [ROOT, ROOT / "acl", ROOT / "ingestion", ROOT / "api"]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "PYTHONUTF8": "1"}
+    found = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "PYTHONUTF8": "1"}
+    # Not everybody has it, and what a process has not yet written is where its end goes wrong.
+    found.pop("PYTHONUNBUFFERED", None)
+    return found
 
 
 def run_elsewhere(*words: str | Path) -> Ran:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from secure_rag_api.cli import ingest
-from tests.integration.cli.company import Company
+from tests.integration.cli.company import ROOT, Company, command_line, environment
+from tests.support.terminal import on_terminal
 
 
 def rename(company: Company, name: str) -> Path:
@@ -28,6 +30,8 @@ def test_json_is_one_line_per_item_and_run(company: Company) -> None:
     assert ran.code == 1
     *items, last = ran.lines
     assert {x["item"]["native_id"]: x["item"]["outcome"] for x in items}["broken.docx"] == "failed"
+    assert {x["manifest"] for x in items} == {str(company.manifest)}
+    assert (last["run"]["tenant"], last["run"]["source"]) == ("acme", "other")
     assert last["run"]["outcomes"] == {"added": 5, "failed": 1, "quarantined": 1}
     assert ran.err == ""
 
@@ -38,8 +42,17 @@ def test_text_names_what_failed_and_what_is_held(company: Company) -> None:
     assert "failed: broken.docx: corrupt" in ran.err
     assert "quarantined: planted.txt: detected unicode_tags" in ran.err
     head, row = ran.out.splitlines()
-    assert head == "source\tstatus\toutcomes\tchunks embedded\trun"
-    assert row.startswith("other\tcompleted\t5 added, 1 failed, 1 quarantined\t6\tr_")
+    assert head == "tenant\tsource\tstatus\toutcomes\tchunks embedded\trun"
+    assert row.startswith("acme\tother\tcompleted\t5 added, 1 failed, 1 quarantined\t6\tr_")
+
+
+def test_a_terminal_shows_a_progress_bar_and_what_failed(company: Company) -> None:
+    words = command_line("ingest", "run", rename(company, "other"), "--home", company.home)
+    code, out, shown = on_terminal(words, ROOT, environment())
+    assert code == 1
+    assert "acme\tother\tcompleted" in out
+    assert re.search(r"wiki \S*━.* \S*7/7", shown)
+    assert "failed: broken.docx: corrupt" in shown
 
 
 def test_all_registered_sources_run_when_none_is_named(company: Company) -> None:
