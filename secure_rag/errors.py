@@ -9,7 +9,9 @@ __all__ = [
     "InvalidRequestError",
     "ModelError",
     "NotFoundError",
+    "PermissionsUnknownError",
     "PolicyError",
+    "QuotaExceededError",
     "RateLimitedError",
     "SecureRagError",
     "StaleSourceError",
@@ -40,6 +42,14 @@ class NotFoundError(SecureRagError):
 
 class PolicyError(SecureRagError):
     """Policy data (directory, labels, locks, mappings) breaks a rule that decisions rely on."""
+
+
+class PermissionsUnknownError(PolicyError):
+    """Nobody knows for certain who may read an item; it is withheld."""
+
+
+class QuotaExceededError(PolicyError):
+    """A source asks for more than one source may have; what does not fit fails, nothing is cut off."""
 
 
 class IngestionError(SecureRagError):

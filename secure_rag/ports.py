@@ -70,19 +70,46 @@ class PolicyEngine(Protocol):
 
 
 class PermissionMapper(Protocol):
-    """What the data owner's files say about one item of a source. Pure: files were read before."""
+    """What guards the items of a source: its own permissions, the data owner's files. Pure: both were read before."""
 
-    def map(self, path: str, sidecar: bytes | None, sidecar_name: str | None) -> MappedPermissions:
+    @property
+    def confirmed_at(self) -> Micros | None:
+        """When the permissions were exported; None when they are those of the moment."""
+        ...
+
+    @property
+    def failure(self) -> str | None:
+        """Why the permissions of no item are known this time, with its place; None when they are."""
+        ...
+
+    def map(
+        self, path: str, sidecar: bytes | None, sidecar_name: str | None, live: object = None
+    ) -> MappedPermissions:
         """Permissions of the item at a POSIX path relative to the source's root.
 
         Args:
             path: relative, without `.` and `..` segments.
             sidecar: content of `NAME.acl.yaml` beside the item, None without one.
             sidecar_name: its name for messages and origins.
+            live: what `LivePermissions` read of the item, for a source that has them.
 
         Raises:
             ConfigError: the sidecar is malformed; names file, line and what is wrong. The item is withheld.
-            PolicyError: the path has another form.
+            PermissionsUnknownError: what the source itself says of the item is not known.
+            PolicyError: the path has another form, or a limit is exceeded.
+        """
+        ...
+
+
+class LivePermissions(Protocol):
+    """Permissions that are read from the source item by item, each after the item's content."""
+
+    def read(self, root: int, path: str) -> object:
+        """What guards the item now; equal values mean that nothing changed. Only the mapper looks into it.
+
+        Args:
+            root: descriptor of the source's folder.
+            path: of the item in it.
         """
         ...
 

@@ -35,6 +35,10 @@ CONTROLS: dict[str, str] = {
     "acl:cache-by-content": "A cached scope is keyed by all it depends on and ends when the first entry expires.",
     "acl:restore-drops-index": "Another generation of the database drops index and cache.",
     "acl:reasons": "Every verdict has the reason that an auditor needs.",
+    "acl:explain-agrees": "An explanation is of the decision that is made, and names its first failing control.",
+    "acl:explain-past": "An explanation of a past moment is of what the history says of that moment.",
+    "acl:access-lists-exact": "Who can read a document, and what somebody can read, equals brute force over all calls.",
+    "acl:explain-repairs": "What an explanation says has to change makes the control that failed pass.",
     # ---- mappings
     "acl:mapping-no-match-nobody": "A path that no rule matches is readable by nobody.",
     "acl:mapping-last-rule": "The last matching rule decides, and path patterns mean one thing.",

@@ -4,130 +4,34 @@ Invariants
 - The last matching rule decides; no matching rule means nobody.
 - A native name that is not mapped grants nothing in an allow list and closes the lock in a deny list.
 - A sidecar only adds locks and compartments and raises the label, unless the source's manifest makes it authoritative.
+- Where the source's own permissions are read, rules only add too: locks, compartments, a label.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Final
-
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from typing import Final
 
 from secure_rag.errors import PolicyError
 from secure_rag.globs import Glob
-from secure_rag.model import ids
 from secure_rag.model.ids import NEVER, Micros, PrincipalId
 from secure_rag.model.locks import MAX_LOCKS
 from secure_rag.model.permissions import ALLOW, DENY, MappedLock, MappedPermissions, Origin, UnresolvedName
 from secure_rag_acl.data_files import DataFile, read_bytes
-from secure_rag_acl.fields import CompartmentName, Instant, Native, Principal, ShortName, StrictModel
+from secure_rag_acl.known_names import MAX_TABLE_BYTES, NOTHING_KNOWN, KnownNames
+from secure_rag_acl.mapping_entries import (
+    AddingMappingEntry,
+    LockEntry,
+    MappingEntry,
+    RuleFields,
+    SidecarEntry,
+)
 from secure_rag_acl.principals import MappingLineError, PrincipalMapping
 from secure_rag_acl.yaml_files import parse_yaml
 
 NOBODY: Final = MappedLock(allow=())
-
-
-def _entry(value: str) -> str:
-    """An allow or deny entry: a native name, or a principal in its one form."""
-    if ids.is_canonical(value):
-        try:
-            return ids.principal_id(value)
-        except PolicyError as error:
-            raise ValueError(str(error)) from None
-    return value
-
-
-def _allow_entry(value: object) -> object:
-    if isinstance(value, str):
-        return {"principal": value}
-    if not isinstance(value, dict):
-        raise ValueError("a name must be text; put it in quotes")  # noqa: TRY004 -- pydantic wants ValueError
-    return value
-
-
-def _deny_entry(value: object) -> object:
-    if isinstance(value, dict):
-        raise ValueError("a deny entry is a name alone; it never expires")  # noqa: TRY004 -- pydantic wants ValueError
-    return value
-
-
-def _pattern(value: str) -> str:
-    try:
-        return Glob(value).pattern
-    except PolicyError as error:
-        raise ValueError(str(error)) from None
-
-
-Entry = Annotated[Native, AfterValidator(_entry)]
-
-
-class AllowEntry(StrictModel):
-    """Who may, and until when."""
-
-    principal: Entry
-    expires: Instant | None = None
-
-
-Allow = list[Annotated[AllowEntry, BeforeValidator(_allow_entry)]]
-Deny = list[Annotated[Entry, BeforeValidator(_deny_entry)]]
-
-
-class LockEntry(StrictModel):
-    """One lock. `allow: []` is nobody."""
-
-    allow: Allow
-    deny: Annotated[Deny, Field(default_factory=list)]
-
-
-class PrincipalEntry(StrictModel):
-    """One native name and whom it means."""
-
-    native: Native
-    principal: Principal
-    merge: bool = False
-
-
-class RuleEntry(StrictModel):
-    """What guards the items of a path pattern."""
-
-    path: Annotated[str, AfterValidator(_pattern)]
-    allow: Allow | None = None
-    deny: Deny | None = None
-    locks: Annotated[list[LockEntry], Field(min_length=1, max_length=MAX_LOCKS)] | None = None
-    label: Native | None = None
-    compartments: Annotated[list[CompartmentName], Field(default_factory=list)]
-
-    @model_validator(mode="after")
-    def _one_form(self) -> RuleEntry:
-        if self.locks is not None and (self.allow is not None or self.deny is not None):
-            raise ValueError("either `locks` or `allow`/`deny`, not both")
-        if self.locks is None and self.allow is None:
-            raise ValueError("neither `locks` nor `allow`; for nobody, write `allow: []`")
-        return self
-
-
-class MappingEntry(StrictModel):
-    """`mapping.yaml`."""
-
-    source: ShortName
-    principals: Annotated[list[PrincipalEntry], Field(default_factory=list)]
-    rules: list[RuleEntry]
-
-
-class SidecarEntry(StrictModel):
-    """`NAME.acl.yaml`."""
-
-    locks: Annotated[list[LockEntry], Field(min_length=1, max_length=MAX_LOCKS)] | None = None
-    label: Native | None = None
-    compartments: Annotated[list[CompartmentName], Field(default_factory=list)]
-
-    @model_validator(mode="after")
-    def _says_something(self) -> SidecarEntry:
-        if self.locks is None and self.label is None and not self.compartments:
-            raise ValueError("says nothing: give locks, label or compartments")
-        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,78 +51,184 @@ class FilePermissionMapper:
     rules: tuple[Rule, ...]
     authoritative_sidecars: bool = False
 
-    def map(self, path: str, sidecar: bytes | None, sidecar_name: str | None) -> MappedPermissions:
+    @property
+    def confirmed_at(self) -> Micros | None:
+        """None: the files are read for each run."""
+        return None
+
+    @property
+    def failure(self) -> str | None:
+        """None: a file that cannot be read raises before there is a mapper."""
+        return None
+
+    def map(
+        self, path: str, sidecar: bytes | None, sidecar_name: str | None, live: object = None
+    ) -> MappedPermissions:
         """Permissions of one item.
 
         Raises:
             ConfigError: the sidecar is malformed, or there would be too many locks.
             PolicyError: the path is not relative to the root.
         """
-        if not path or any(segment in ("", ".", "..") for segment in path.split("/")):
-            raise PolicyError("the path of an item is relative, without empty, . and .. segments")
-        found = next((rule for rule in reversed(self.rules) if rule.glob.matches(path)), None)
+        del live
+        found = matching_rule(self.rules, path)
         mapped = MappedPermissions((NOBODY,), (), (), (), ()) if found is None else found.permissions
         if sidecar is None:
             return mapped
-        return self._with_sidecar(mapped, sidecar, sidecar_name or f"{path}.acl.yaml")
-
-    def _with_sidecar(self, mapped: MappedPermissions, sidecar: bytes, name: str) -> MappedPermissions:
-        file = parse_yaml(sidecar, name)
-        entry = file.validate(SidecarEntry)
-        kept = 0 if self.authoritative_sidecars and entry.locks is not None else len(mapped.locks)
-        added = _resolve(self.principals, file, ("locks",), entry.locks or ())
-        if kept + len(added.locks) > MAX_LOCKS:
-            raise file.error(("locks",), f"with those of the mapping more than {MAX_LOCKS} locks")
-        moved = tuple(replace(x, lock=x.lock + kept) for x in added.origins)
-        labels = () if entry.label is None else (entry.label,)
-        raising = not (self.authoritative_sidecars and labels)
-        return MappedPermissions(
-            locks=mapped.locks[:kept] + added.locks,
-            labels=mapped.labels + labels if raising else labels,
-            compartments=tuple(sorted({*mapped.compartments, *entry.compartments})),
-            origins=(mapped.origins if kept else ()) + moved,
-            unresolved=(mapped.unresolved if kept else ()) + added.unresolved,
-            # The rule named no label, so the source's default is what the sidecar may only raise.
-            default_counts=raising and bool(labels) and not mapped.labels,
+        return with_sidecar(
+            self.principals,
+            mapped,
+            sidecar,
+            sidecar_name or f"{path}.acl.yaml",
+            authoritative=self.authoritative_sidecars,
         )
 
 
-def load_mapping(path: Path, source: str, *, authoritative_sidecars: bool = False) -> FilePermissionMapper:
+def matching_rule(rules: Sequence[Rule], path: str) -> Rule | None:
+    """The last rule whose pattern an item's path matches.
+
+    Raises:
+        PolicyError: the path is not relative to the root.
+    """
+    if not path or any(segment in ("", ".", "..") for segment in path.split("/")):
+        raise PolicyError("the path of an item is relative, without empty, . and .. segments")
+    return next((rule for rule in reversed(rules) if rule.glob.matches(path)), None)
+
+
+def with_sidecar(
+    principals: PrincipalMapping,
+    mapped: MappedPermissions,
+    sidecar: bytes,
+    name: str,
+    *,
+    authoritative: bool = False,
+) -> MappedPermissions:
+    """Permissions of an item together with what the sidecar beside it says.
+
+    Raises:
+        ConfigError: the sidecar is malformed, or there would be too many locks.
+    """
+    file = parse_yaml(sidecar, name)
+    entry = file.validate(SidecarEntry)
+    kept = 0 if authoritative and entry.locks is not None else len(mapped.locks)
+    added = _resolve(principals, file, ("locks",), entry.locks or ())
+    if kept + len(added.locks) > MAX_LOCKS:
+        raise file.error(("locks",), f"with those of the mapping more than {MAX_LOCKS} locks")
+    labels = () if entry.label is None else (entry.label,)
+    raising = not (authoritative and labels)
+    base = mapped if kept else replace(mapped, locks=(), origins=(), unresolved=(), narrowed=())
+    return replace(
+        with_locks(base, added),
+        labels=mapped.labels + labels if raising else labels,
+        compartments=tuple(sorted({*mapped.compartments, *entry.compartments})),
+        # The rule named no label, so the source's default is what the sidecar may only raise.
+        default_counts=raising and bool(labels) and not mapped.labels,
+    )
+
+
+def with_locks(mapped: MappedPermissions, added: MappedPermissions) -> MappedPermissions:
+    """The first permissions with the locks of the others behind their own."""
+    moved = tuple(replace(x, lock=x.lock + len(mapped.locks)) for x in added.origins)
+    return replace(
+        mapped,
+        locks=mapped.locks + added.locks,
+        origins=mapped.origins + moved,
+        unresolved=mapped.unresolved + added.unresolved,
+    )
+
+
+def load_mapping(
+    path: Path, source: str, *, authoritative_sidecars: bool = False, known: KnownNames = NOTHING_KNOWN
+) -> FilePermissionMapper:
     """Read and check the mapping of a source.
 
     Raises:
         ConfigError: it cannot be read, is malformed, or belongs to another source; names file and line.
     """
-    return parse_mapping(read_bytes(path), str(path), source, authoritative_sidecars=authoritative_sidecars)
+    return parse_mapping(
+        read_bytes(path),
+        str(path),
+        source,
+        authoritative_sidecars=authoritative_sidecars,
+        known=known,
+        read_table=tables_beside(path),
+    )
+
+
+def tables_beside(path: Path) -> Callable[[str], bytes]:
+    """Reads tables that lie beside a mapping."""
+    return lambda name: read_bytes(path.parent / name, MAX_TABLE_BYTES)
 
 
 def parse_mapping(
-    data: bytes, name: str, source: str, *, authoritative_sidecars: bool = False
+    data: bytes,
+    name: str,
+    source: str,
+    *,
+    authoritative_sidecars: bool = False,
+    known: KnownNames = NOTHING_KNOWN,
+    read_table: Callable[[str], bytes] | None = None,
 ) -> FilePermissionMapper:
     """Check a mapping. `name` stands in messages and origins.
+
+    Args:
+        data: the file.
+        name: its name.
+        source: whose mapping it must be.
+        authoritative_sidecars: whether sidecars replace what it says.
+        known: aliases of the tenant's directory.
+        read_table: gives the content of a table beside it.
 
     Raises:
         ConfigError: it is malformed or belongs to another source; names file and line.
     """
     file = parse_yaml(data, name)
-    entry = file.validate(MappingEntry)
-    if entry.source != source:
-        raise file.error(("source",), f"this is the mapping of {entry.source!r}, not of {source!r}")
-    try:
-        principals = PrincipalMapping.of(entry.source, entry.principals)
-    except MappingLineError as error:
-        raise file.error(("principals", error.index), str(error)) from error
-    rules = tuple(_rule(principals, file, number, rule) for number, rule in enumerate(entry.rules))
+    principals, rules = _checked(file, file.validate(MappingEntry), source, known, read_table)
     return FilePermissionMapper(principals, rules, authoritative_sidecars)
 
 
-def _rule(principals: PrincipalMapping, file: DataFile, number: int, rule: RuleEntry) -> Rule:
+def parse_additions(
+    data: bytes,
+    name: str,
+    source: str,
+    *,
+    known: KnownNames = NOTHING_KNOWN,
+    read_table: Callable[[str], bytes] | None = None,
+) -> tuple[PrincipalMapping, tuple[Rule, ...]]:
+    """The same for a source whose own permissions are read: its rules need no locks, and only add.
+
+    Raises:
+        ConfigError: it is malformed or belongs to another source; names file and line.
+    """
+    file = parse_yaml(data, name)
+    return _checked(file, file.validate(AddingMappingEntry), source, known, read_table)
+
+
+def _checked(
+    file: DataFile,
+    entry: MappingEntry | AddingMappingEntry,
+    source: str,
+    known: KnownNames,
+    read_table: Callable[[str], bytes] | None,
+) -> tuple[PrincipalMapping, tuple[Rule, ...]]:
+    if entry.source != source:
+        raise file.error(("source",), f"this is the mapping of {entry.source!r}, not of {source!r}")
+    try:
+        principals = PrincipalMapping.of(entry.source, entry.principals, known, read_table)
+    except MappingLineError as error:
+        raise file.error(("principals", error.index), str(error)) from error
+    return principals, tuple(_rule(principals, file, number, rule) for number, rule in enumerate(entry.rules))
+
+
+def _rule(principals: PrincipalMapping, file: DataFile, number: int, rule: RuleFields) -> Rule:
     place: tuple[str | int, ...] = ("rules", number)
     if rule.locks is not None:
         mapped = _resolve(principals, file, (*place, "locks"), rule.locks)
-    else:
-        lock = LockEntry.model_construct(allow=rule.allow or [], deny=rule.deny or [])
+    elif rule.allow is not None:
+        lock = LockEntry.model_construct(allow=rule.allow, deny=rule.deny or [])
         mapped = _resolve(principals, file, place, (lock,))
+    else:
+        mapped = MappedPermissions((), (), (), (), ())
     labels = () if rule.label is None else (rule.label,)
     permissions = replace(mapped, labels=labels, compartments=tuple(sorted(set(rule.compartments))))
     return Rule(Glob(rule.path), permissions, file.place(place))
@@ -243,7 +253,7 @@ def _resolve(
                 unresolved[UnresolvedName(entry.principal, ALLOW)] = None
             else:
                 allow.append((who, NEVER if entry.expires is None else entry.expires))
-            origins.append(_origin(file, number, ALLOW, entry.principal, (*at, "allow", index)))
+            origins.append(_origin(file, number, ALLOW, entry.principal, who, (*at, "allow", index)))
         for index, name in enumerate(lock.deny):
             who = principals.resolve(name)
             if who is None:
@@ -251,10 +261,12 @@ def _resolve(
                 closed = True
             else:
                 deny.append(who)
-            origins.append(_origin(file, number, DENY, name, (*at, "deny", index)))
+            origins.append(_origin(file, number, DENY, name, who, (*at, "deny", index)))
         mapped.append(MappedLock(tuple(allow), tuple(deny), closed))
     return MappedPermissions(tuple(mapped), (), (), tuple(origins), tuple(unresolved))
 
 
-def _origin(file: DataFile, lock: int, effect: str, entry: str, place: Sequence[str | int]) -> Origin:
-    return Origin(lock, effect, entry, file.place(place))
+def _origin(
+    file: DataFile, lock: int, effect: str, entry: str, who: PrincipalId | None, place: Sequence[str | int]
+) -> Origin:
+    return Origin(lock, effect, entry, file.place(place), who or "")

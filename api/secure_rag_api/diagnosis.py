@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
+from secure_rag.audit.events import ALARMS
+from secure_rag.audit.reading import tail
 from secure_rag.config import Profile
 from secure_rag.database import health
 from secure_rag.database import tables as t
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from secure_rag_api.wiring import Installation
 
 _SHOWN: Final = 20
+_ALARM_AGE: Final = 30 * 86_400_000_000
+"""Alarms stay in the log; here they count for thirty days."""
 
 
 @dataclass
@@ -43,6 +47,7 @@ def diagnose(opened: Installation) -> Diagnosis:
     found = Diagnosis()
     found.facts |= {"home": str(opened.home.root), "profile": opened.settings.profile.value}
     found.problems += _files(opened)
+    found.problems += _alarms(opened)
     _machinery(opened, found)
     with opened.reader.connect() as connection, connection.begin():
         found.sources = health.sources(connection)
@@ -59,6 +64,18 @@ def _files(opened: Installation) -> Iterator[str]:
         yield f"others can reach files of the home; `chmod -R go= {opened.home.root}`: {_some(exposed)}"
     if not opened.audit.ready():
         yield "the audit log cannot be written: nothing is answered"
+
+
+def _alarms(opened: Installation) -> Iterator[str]:
+    since = opened.clock.now() - _ALARM_AGE
+    try:
+        kinds = [
+            x.kind for kind in sorted(ALARMS) for x in tail(opened.home.audit, 1, kind=kind) if x.at > since
+        ]
+    except SecureRagError as error:
+        yield str(error)
+    else:
+        yield from (f"alarm {kind}: `secure-rag audit tail --kind {kind}`" for kind in kinds)
 
 
 def _machinery(opened: Installation, found: Diagnosis) -> None:
@@ -175,8 +192,9 @@ def _sources(opened: Installation, connection: sa.Connection, sources: list[Sour
     for source in sources:
         name = f"source {source.tenant}/{source.name}"
         if is_stale(source.acl_as_of, source.max_acl_age, opened.clock.now()):
-            since = "were never confirmed" if source.acl_as_of <= 0 else "are too old"
-            yield f"{name}: its permissions {since}, so its documents are withheld: `secure-rag ingest run`"
+            never = source.acl_as_of <= 0
+            since, way = ("were never confirmed", "run") if never else ("are too old", "permissions")
+            yield f"{name}: its permissions {since}, so its documents are withheld: `secure-rag ingest {way}`"
         if source.states.get("quarantined"):
             yield f"{name}: {documents(source.states['quarantined'])} in quarantine: `secure-rag quarantine list`"
         if source.default_label_documents:

@@ -6,6 +6,7 @@ import fcntl
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,15 @@ import sqlalchemy as sa
 from secure_rag.database import tables as t
 from secure_rag.database.engine import write
 from secure_rag.errors import ConfigError, SecureRagError, StoreError, UnavailableError
-from secure_rag_acl.mappings import load_mapping
+from secure_rag.model.ids import Micros, PrincipalId
+from secure_rag.model.labels import Taxonomy
+from secure_rag.ports import LivePermissions, PermissionMapper
+from secure_rag_acl.known_names import read_known_names
+from secure_rag_api.change_control import in_force, open_mapper, refuse_widening, take_over
+from secure_rag_api.stale_sources import alarm_stale_sources
 from secure_rag_ingestion.pipeline import Run, RunReport
 from secure_rag_ingestion.runs import RunItem
-from secure_rag_ingestion.sources import SourceManifest, load_manifest, register_source
+from secure_rag_ingestion.sources import RegisteredSource, SourceManifest, load_manifest, register_source
 
 if TYPE_CHECKING:
     from secure_rag_api.wiring import Installation
@@ -68,8 +74,56 @@ def ingest_source(
             store outside the database could not be brought in step.
     """
     tools = opened.ingest_tools
+    with suppress(SecureRagError):
+        # An alarm that cannot be written must not keep anybody from making it needless.
+        alarm_stale_sources(opened)
+    with prepared_source(opened, manifest_path, actor) as found:
+        run = Run(
+            tools, found.source, found.taxonomy, found.mapper, actor, found.started_at, on_item, found.live
+        )
+        try:
+            report = run.execute()
+        except SecureRagError:
+            # A run that broke off has committed whole documents. Its own failure is what counts.
+            with suppress(StoreError):
+                opened.documents_changed()
+            raise
+        report = _noted(opened, report, found.notes)
+    opened.documents_changed()
+    return report
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedSource:
+    """A source whose lock is held, with what a run needs to know of it.
+
+    Attributes:
+        source: as registered now.
+        taxonomy: labels of its tenant.
+        mapper: what guards its items.
+        live: reads what guards each item at the source, if it goes by that.
+        started_at: an instant before any of it was read.
+        notes: what decides differently than the files on disk say.
+    """
+
+    source: RegisteredSource
+    taxonomy: Taxonomy
+    mapper: PermissionMapper
+    live: LivePermissions | None
+    started_at: Micros
+    notes: tuple[str, ...]
+
+
+@contextmanager
+def prepared_source(opened: Installation, manifest_path: Path, actor: str) -> Generator[PreparedSource]:
+    """Hold the lock of a source, check its files, read its permissions and register it.
+
+    Raises:
+        ConfigError: the manifest or the mapping is wrong, or the tenant is unknown.
+        UnavailableError: another run of this source is going on, or the database cannot be written.
+    """
     named = load_manifest(manifest_path)
-    with _locked(opened.home.locks / f"{named.tenant}.{named.id}.lock", named.id):
+    with locked_source(opened, named.tenant, named.id):
         # Under the lock and after the clock: a run that waited must not bring back an older mapping as the newest.
         started_at = opened.clock.now()
         manifest = load_manifest(manifest_path)
@@ -80,8 +134,8 @@ def ingest_source(
         _refuse_below({manifest.root: manifest.id}, opened.home.root, "the home")
         if manifest.root.is_relative_to(opened.home.root):
             raise ConfigError(f"{manifest_path}: root: the home with its keys is no place for documents")
-        authoritative = manifest.sidecars == "authoritative"
-        mapper = load_mapping(manifest.mapping, manifest.id, authoritative_sidecars=authoritative)
+        if manifest.permissions is not None and manifest.permissions.file is not None:
+            _refuse_below({manifest.root: manifest.id}, manifest.permissions.file, "its exported permissions")
         with opened.views.open() as view:
             tenant = view.tenant_key(manifest.tenant)
             if tenant is None:
@@ -89,17 +143,25 @@ def ingest_source(
                     f"{manifest_path}: tenant {manifest.tenant!r} is unknown; import its directory first"
                 )
             taxonomy = view.taxonomy(tenant)
+            known = read_known_names(view._connection, tenant, view.now)
+            refuse_widening(view._connection, tenant, taxonomy, manifest)
+            decided = in_force(view._connection, tenant, manifest)
+        mapper, live = open_mapper(decided.manifest, decided.mapping, known)
         with write(opened.engine) as connection:
-            source = register_source(connection, tenant, taxonomy, manifest, manifest_path)
-        try:
-            report = Run(tools, source, taxonomy, mapper, actor, started_at, on_item).execute()
-        except SecureRagError:
-            # A run that broke off has committed whole documents. Its own failure is what counts.
-            with suppress(StoreError):
-                opened.documents_changed()
-            raise
-    opened.documents_changed()
-    return report
+            if manifest.change_control and decided.version is None:
+                take_over(connection, tenant, manifest, known, author=PrincipalId(actor), now=started_at)
+            source = register_source(connection, tenant, taxonomy, decided.manifest, manifest_path)
+        yield PreparedSource(source, taxonomy, mapper, live, started_at, tuple(decided.notes))
+
+
+def _noted(opened: Installation, report: RunReport, notes: Sequence[str]) -> RunReport:
+    """The report, and the run on record, with what decided differently than the files on disk say."""
+    if not notes:
+        return report
+    detail = "; ".join([*([report.detail] if report.detail else []), *notes])
+    with write(opened.engine) as connection:
+        connection.execute(sa.update(t.run).where(t.run.c.public_id == report.run_id).values(detail=detail))
+    return replace(report, detail=detail)
 
 
 def _registered(opened: Installation) -> list[Path]:
@@ -123,8 +185,13 @@ def _refuse_below(roots: dict[Path, str], path: Path, what: str) -> None:
 
 
 @contextmanager
-def _locked(path: Path, source: str) -> Generator[None]:
-    """One run per source at a time. The lock ends with its process, however that ends."""
+def locked_source(opened: Installation, tenant: str, source: str) -> Generator[None]:
+    """One run, or one applied plan, per source at a time. The lock ends with its process, however that ends.
+
+    Raises:
+        UnavailableError: somebody else holds it.
+    """
+    path = opened.home.locks / f"{tenant}.{source}.lock"
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -35,6 +35,8 @@ class Seen:
     permission_digest: bytes
     contributor: str
     pipeline_id: str
+    signature: str = ""
+    """Of the item while it was read; decides nothing here."""
 
 
 def decide(stored: StoredDocument | None, seen: Seen) -> Change:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import structlog
 
-from secure_rag.errors import IngestionError, PolicyError
+from secure_rag.errors import (
+    IngestionError,
+    PermissionsUnknownError,
+    PolicyError,
+    QuotaExceededError,
+)
 from secure_rag_ingestion.parsing.model import ParseFailure
 from secure_rag_ingestion.runs import ReasonCode
 
@@ -24,6 +29,10 @@ def reason_of(error: Exception, run: str) -> tuple[str, str]:
     """Reason code and detail for the run item. What nobody foresaw is `internal_error`, and logged."""
     if isinstance(error, ItemFailedError | ParseFailure):
         return error.reason.value, error.detail
+    if isinstance(error, PermissionsUnknownError):
+        return ReasonCode.PERMISSIONS_UNKNOWN.value, str(error)
+    if isinstance(error, QuotaExceededError):
+        return ReasonCode.QUOTA_EXCEEDED.value, str(error)
     if isinstance(error, PolicyError):
         return ReasonCode.BAD_PERMISSIONS.value, str(error)
     # The message may quote the document, so only the type goes on record.

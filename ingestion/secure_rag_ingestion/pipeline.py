@@ -4,7 +4,8 @@ Invariants
 - Content is read first, then its permissions; what changed in between is read again or fails.
 - One transaction per document holds content, class, chunks, vectors, findings and run item: a killed process leaves
   whole documents, and the next run goes on from them.
-- Whatever fails withholds its document: stale permissions or stale text are never kept in view.
+- Whatever fails withholds its document: stale permissions or stale text are never kept in view. When the source's
+  permissions cannot be read at all, that is every document, and none is deleted.
 - Only a complete listing deletes, and only a complete listing confirms the permissions of the source.
 - The beginning is in the audit log before anything changes, the end before the source counts as confirmed.
 """
@@ -26,10 +27,11 @@ from secure_rag.database import documents as db
 from secure_rag.database.documents import StoredDocument
 from secure_rag.database.engine import write
 from secure_rag.database.erasure import erase
+from secure_rag.database.revocations import fold
 from secure_rag.errors import ConfigError, IngestionError, SecureRagError, StoreError, UnavailableError
-from secure_rag.model.ids import Micros
+from secure_rag.model.ids import DocumentKey, Micros
 from secure_rag.model.labels import Taxonomy
-from secure_rag.ports import PermissionMapper
+from secure_rag.ports import LivePermissions, PermissionMapper
 from secure_rag_ingestion.changes import Seen, Work, decide
 from secure_rag_ingestion.connectors.filesystem import SIDECAR_SUFFIX, Fetched, FilesystemConnector, Listed
 from secure_rag_ingestion.contributors import Contributors
@@ -46,7 +48,7 @@ from secure_rag_ingestion.runs import (
     begin_run,
     end_run,
 )
-from secure_rag_ingestion.sources import RegisteredSource, confirm
+from secure_rag_ingestion.sources import RegisteredSource, confirm, lower_confirmation
 from secure_rag_ingestion.tagging.tagger import Tag, Tagger
 from secure_rag_ingestion.tools import Tools
 from secure_rag_ingestion.writing import Writer
@@ -62,6 +64,7 @@ class RunReport:
     """How a run ended. `embedded` counts chunks whose vectors were computed."""
 
     run_id: str
+    tenant: str
     source: str
     status: RunStatus
     outcomes: dict[str, int]
@@ -83,6 +86,7 @@ class Run:
         actor: who started the run.
         started_at: an instant before the mapping was read; permissions count as confirmed then.
         on_item: called with every item once it is on record, and with how many there are.
+        live: reads what guards each item at the source, for a source whose permissions are not exported.
     """
 
     def __init__(
@@ -94,6 +98,7 @@ class Run:
         actor: str,
         started_at: Micros,
         on_item: Callable[[RunItem, int], None],
+        live: LivePermissions | None = None,
     ) -> None:
         self._tools = tools
         self._source = source
@@ -103,8 +108,12 @@ class Run:
         self._actor = actor
         self._started_at = started_at
         self._on_item = on_item
+        self._live = live
+        exported = mapper.confirmed_at
+        self._confirmed_at = started_at if exported is None else min(started_at, exported)
         self._items: list[RunItem] = []
         self._waiting: list[RunItem] = []
+        self._touched: list[tuple[DocumentKey, str]] = []
         self._total = 0
 
     def execute(self) -> RunReport:
@@ -142,6 +151,7 @@ class Run:
         refusal: StoreError | None = None
         with write(self._tools.engine) as connection:
             run = begin_run(connection, source.tenant, source.key, self._actor, self._started_at)
+            lower_confirmation(connection, source.key, self._confirmed_at)
             stored = db.stored_documents(connection, source.key)
             try:
                 db.claim_embedding_space(connection, source.tenant, embedder.engine_id, embedder.dimensions)
@@ -155,6 +165,7 @@ class Run:
             detail = f"{detail}; {waiting}" if detail else waiting
         report = RunReport(
             run_id=run.public_id,
+            tenant=self._source.manifest.tenant,
             source=self._source.manifest.id,
             status=status,
             outcomes=self._outcomes(),
@@ -167,9 +178,11 @@ class Run:
         body = {"run": run.public_id, "status": status.value, "outcomes": report.outcomes}
         self._audit("ingest_run", run.public_id, body)
         with write(self._tools.engine) as connection:
+            now = self._tools.clock.now()
             if status is RunStatus.COMPLETED:
-                confirm(connection, self._source.key, run.started_at)
-            end_run(connection, run, status, detail, self._tools.clock.now())
+                confirm(connection, self._source.key, self._confirmed_at)
+                fold(connection, self._source.tenant, self._confirmed_at, now)
+            end_run(connection, run, status, detail, now)
         return report
 
     def _abandon(self, run: RunHandle, status: RunStatus, detail: str) -> None:
@@ -194,9 +207,11 @@ class Run:
     # ---- all items
 
     def _walk(self, run: RunHandle, stored: dict[str, StoredDocument]) -> tuple[RunStatus, str]:
-        tools, writer = self._tools, Writer(self._tools, self._tagger, run)
+        tools, writer = self._tools, Writer(self._tools, self._tagger, run, self._confirmed_at)
+        if self._mapper.failure is not None:
+            return self._withhold_all(writer, stored, self._mapper.failure)
         gone = dict(stored)
-        with FilesystemConnector(self._source.manifest.root, tools.max_bytes) as connector:
+        with FilesystemConnector(self._source.manifest.root, tools.max_bytes, self._live) as connector:
             listing = list(connector.list())
             missing = stored.keys() - {listed.native_id for listed in listing}
             self._total = len(listing) + (len(missing) if connector.complete else 0)
@@ -210,9 +225,21 @@ class Run:
                 lane.settle()
         if not connector.complete:
             return RunStatus.PARTIAL, "a folder could not be read: nothing was deleted or confirmed"
+        if any(item.reason == ReasonCode.QUOTA_EXCEEDED for item in self._items):
+            return RunStatus.FAILED, "the source exceeds a quota: nothing was deleted or confirmed"
         for item in remove_missing(tools.engine, run, gone.values(), tools.clock.now()):
             self._report(item)
         return RunStatus.COMPLETED, ""
+
+    def _withhold_all(
+        self, writer: Writer, stored: Mapping[str, StoredDocument], failure: str
+    ) -> tuple[RunStatus, str]:
+        """Nobody knows who may read anything of this source: all of it is withheld, nothing is deleted."""
+        self._total = len(stored)
+        for name, document in sorted(stored.items()):
+            reason = ReasonCode.PERMISSIONS_UNKNOWN.value
+            self._report(writer.withhold(name, document, reason, failure, Times.start()))
+        return RunStatus.FAILED, f"the permissions of the source could not be read: {failure}"
 
     def _take(
         self, connector: FilesystemConnector, writer: Writer, listed: Listed, stored: StoredDocument | None
@@ -254,9 +281,12 @@ class Run:
             permission_digest=tag.digest,
             contributor=self._contributors.of(name),
             pipeline_id=tools.pipeline_id,
+            signature=fetched.signature,
         )
         change = decide(stored, seen)
         if stored is not None and change.work is Work.NOTHING:
+            if stored.signature != seen.signature:
+                self._touched.append((stored.key, seen.signature))
             return _unchanged(stored, change.reason)
         if stored is not None and change.work is Work.PERMISSIONS:
             step = partial(writer.repoint, stored, tag, seen, change, times)
@@ -268,7 +298,10 @@ class Run:
     def _tag(self, name: str, fetched: Fetched) -> Tag:
         sidecar_name = None if fetched.sidecar is None else name + SIDECAR_SUFFIX
         try:
-            mapped = self._mapper.map(name, fetched.sidecar, sidecar_name)
+            if fetched.live is None:
+                mapped = self._mapper.map(name, fetched.sidecar, sidecar_name)
+            else:
+                mapped = self._mapper.map(name, fetched.sidecar, sidecar_name, fetched.live)
         except ConfigError as error:
             raise ItemFailedError(ReasonCode.BAD_SIDECAR, str(error)) from error
         return self._tagger.tag(mapped)
@@ -286,8 +319,9 @@ class Run:
 
     def _flush(self, lane: WriteLane, writer: Writer) -> None:
         waiting, self._waiting = self._waiting, []
+        touched, self._touched = self._touched, []
         if waiting:
-            lane.submit(lambda: writer.record(waiting))
+            lane.submit(lambda: writer.record(waiting, touched))
 
     def _report(self, item: RunItem) -> None:
         self._items.append(item)

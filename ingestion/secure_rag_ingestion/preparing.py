@@ -85,6 +85,7 @@ def prepare(
         chunks=chunks,
         vectors=vectors,
         findings=findings,
+        signature=seen.signature,
     )
 
 

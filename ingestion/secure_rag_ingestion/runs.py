@@ -26,6 +26,16 @@ class RunStatus(StrEnum):
     """The process ended in the middle; the next run goes on from what was committed."""
 
 
+class RunKind(StrEnum):
+    """What a run reads."""
+
+    CONTENT = "content"
+    PERMISSIONS = "permissions"
+    """Who may read, without opening any content."""
+    DRIFT = "drift"
+    """The same, to compare it with the index; possibly of a sample only."""
+
+
 class Outcome(StrEnum):
     """What a run did with one item."""
 
@@ -65,6 +75,8 @@ class ReasonCode(StrEnum):
     ORPHAN_SIDECAR = "orphan_sidecar"
     BAD_SIDECAR = "bad_sidecar"
     BAD_PERMISSIONS = "bad_permissions"
+    PERMISSIONS_UNKNOWN = "permissions_unknown"
+    QUOTA_EXCEEDED = "quota_exceeded"
     EMBEDDING_FAILED = "embedding_failed"
     NO_CHUNKS = "no_chunks"
     INTERNAL_ERROR = "internal_error"
@@ -100,7 +112,12 @@ class RunHandle:
 
 
 def begin_run(
-    connection: sa.Connection, tenant: TenantKey, source: SourceKey, actor: str, now: Micros
+    connection: sa.Connection,
+    tenant: TenantKey,
+    source: SourceKey,
+    actor: str,
+    now: Micros,
+    kind: RunKind = RunKind.CONTENT,
 ) -> RunHandle:
     """Record that a run begins. Earlier runs of the source that never ended were interrupted."""
     r = t.run.c
@@ -122,6 +139,7 @@ def begin_run(
             started_at=now,
             status=RunStatus.RUNNING.value,
             detail="",
+            kind=kind.value,
         )
         .returning(r.id)
     ).scalar_one()

@@ -6,11 +6,19 @@ import re
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import sqlalchemy as sa
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
@@ -24,6 +32,12 @@ from secure_rag.model.labels import Taxonomy, Trust
 _MAX_BYTES = 1 << 20
 _DURATION = re.compile(r"([1-9][0-9]{0,5})([smhd])")
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def _plain_path(value: Path) -> Path:
+    if not str(value).isprintable():
+        raise ValueError("a path without control characters")
+    return value
 
 
 class ContributorRule(BaseModel):
@@ -54,6 +68,29 @@ class ContributorRule(BaseModel):
         return principal
 
 
+LIVE_FORMAT: Final = "posix-live"
+
+
+class SourcePermissions(BaseModel):
+    """The permissions that the source itself gives: an export in one of the formats, or the file system's own.
+
+    `below_root`: readers enter the source at its root, so that the folders above it do not count.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    format: Literal["ntfs", "posix", "posix-live", "nfs4", "graph", "drive", "confluence", "adls", "prefix"]
+    file: Annotated[Path | None, AfterValidator(_plain_path)] = None
+    below_root: bool = False
+
+    @model_validator(mode="after")
+    def _read_from_somewhere(self) -> SourcePermissions:
+        if (self.file is None) != (self.format == LIVE_FORMAT):
+            raise ValueError(f"`file` names the export; only {LIVE_FORMAT} has none")
+        if self.below_root and self.format not in ("posix", "nfs4", LIVE_FORMAT):
+            raise ValueError(f"`below_root`: the format {self.format} knows no folders above the root")
+        return self
+
+
 class SourceManifest(BaseModel):
     """`source.yaml`. Trust and the default label belong to the source: an item only lowers trust or raises a label."""
 
@@ -67,14 +104,22 @@ class SourceManifest(BaseModel):
     default_label: str | None = None
     max_acl_age: str
     sidecars: Literal["add", "authoritative"] = "add"
+    permissions: SourcePermissions | None = None
+    change_control: bool = False
     contributors: Annotated[tuple[ContributorRule, ...], Field(max_length=10_000)] = ()
 
     @field_validator("root", "mapping")
     @classmethod
     def _path(cls, value: Path) -> Path:
-        if not str(value).isprintable():
-            raise ValueError("a path without control characters")
-        return value
+        return _plain_path(value)
+
+    @model_validator(mode="after")
+    def _one_authority(self) -> SourceManifest:
+        if self.permissions is not None and self.sidecars != "add":
+            raise ValueError(
+                "`sidecars: authoritative` would replace the `permissions` of the source; leave out one"
+            )
+        return self
 
     @field_validator("id", "tenant")
     @classmethod
@@ -150,8 +195,15 @@ def load_manifest(path: Path) -> SourceManifest:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid YAML") from error
     folder = path.resolve().parent
+    permissions = manifest.permissions
+    if permissions is not None and permissions.file is not None:
+        permissions = permissions.model_copy(update={"file": (folder / permissions.file).resolve()})
     return manifest.model_copy(
-        update={"root": (folder / manifest.root).resolve(), "mapping": (folder / manifest.mapping).resolve()}
+        update={
+            "root": (folder / manifest.root).resolve(),
+            "mapping": (folder / manifest.mapping).resolve(),
+            "permissions": permissions,
+        }
     )
 
 
@@ -206,6 +258,12 @@ def _refuse_second_manifest(registered: str, path: Path, manifest: SourceManifes
 def confirm(connection: sa.Connection, source: SourceKey, at: Micros) -> None:
     """Record that every permission of a source was read in a complete run that began at `at`."""
     connection.execute(sa.update(t.source).where(t.source.c.id == source).values(acl_as_of=at))
+
+
+def lower_confirmation(connection: sa.Connection, source: SourceKey, at: Micros) -> None:
+    """Never let permissions count as younger than those that a run is about to use."""
+    s = t.source.c
+    connection.execute(sa.update(t.source).where(s.id == source, s.acl_as_of > at).values(acl_as_of=at))
 
 
 def unknown_contributor(source: str) -> str:

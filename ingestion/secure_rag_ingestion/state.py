@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 import sqlalchemy as sa
 
 from secure_rag.database import tables as t
 from secure_rag.database.tables import DocumentState
 from secure_rag.model.findings import Verdict
 from secure_rag.model.ids import DocumentKey
+
+_AT_ONCE: Final = 500
 
 
 def settled_state(connection: sa.Connection, key: DocumentKey) -> DocumentState:
@@ -22,6 +27,23 @@ def settled_state(connection: sa.Connection, key: DocumentKey) -> DocumentState:
     if asked is None or is_released(connection, key, head.content_sha256):
         return DocumentState.LIVE
     return DocumentState.QUARANTINED
+
+
+def settled_states(
+    connection: sa.Connection, keys: Sequence[DocumentKey]
+) -> dict[DocumentKey, DocumentState]:
+    """The same for many documents; only those with such a finding are looked at one by one."""
+    f, d = t.finding.c, t.document.c
+    states = dict.fromkeys(keys, DocumentState.LIVE)
+    for first in range(0, len(keys), _AT_ONCE):
+        asked = connection.execute(
+            sa.select(f.document_id)
+            .join(t.document, sa.and_(d.id == f.document_id, d.version == f.version))
+            .where(f.document_id.in_(keys[first : first + _AT_ONCE]), f.verdict == Verdict.QUARANTINE.value)
+            .distinct()
+        ).scalars()
+        states |= {DocumentKey(key): settled_state(connection, DocumentKey(key)) for key in asked.all()}
+    return states
 
 
 def is_released(connection: sa.Connection, key: DocumentKey, content_sha256: str) -> bool:

@@ -13,7 +13,8 @@ from secure_rag.database import documents as db
 from secure_rag.database.documents import NewContent, StoredDocument
 from secure_rag.database.engine import write
 from secure_rag.database.tables import DocumentState
-from secure_rag.model.ids import DocumentKey
+from secure_rag.model.ids import DocumentKey, Micros
+from secure_rag.model.permissions import NARROWER
 from secure_rag_ingestion.changes import Change, Seen
 from secure_rag_ingestion.outcomes import permission_outcome
 from secure_rag_ingestion.preparing import Times
@@ -21,6 +22,7 @@ from secure_rag_ingestion.runs import Outcome, ReasonCode, RunHandle, RunItem, r
 from secure_rag_ingestion.scanning.burst import mean_vector, recent_vectors
 from secure_rag_ingestion.scanning.scanner import quarantines
 from secure_rag_ingestion.state import is_released, settled_state
+from secure_rag_ingestion.tagging.narrower import narrower_findings
 from secure_rag_ingestion.tagging.tagger import Tag, Tagger
 from secure_rag_ingestion.tools import Tools
 
@@ -30,11 +32,12 @@ MAX_DETAIL: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """Writes the items of one run."""
+    """Writes the items of one run. The permissions that it writes count as confirmed at `confirmed_at`."""
 
     tools: Tools
     tagger: Tagger
     run: RunHandle
+    confirmed_at: Micros
 
     def put(
         self,
@@ -54,9 +57,11 @@ class Writer:
         tools, run, now = self.tools, self.run, self.tools.clock.now()
         with write(tools.engine) as connection:
             key = db.ensure_document(connection, tools.ids, run.tenant, run.source, native_id, now)
-            permission = self.tagger.permission(connection, tag, run.started_at)
+            permission = self.tagger.permission(connection, tag, self.confirmed_at)
             db.put_permission(connection, key, permission, now)
             content = self._with_burst(connection, key, content)
+            detectors = sorted({x.detector for x in content.findings})
+            content = replace(content, findings=[*content.findings, *narrower_findings(tag.narrowed)])
             held = quarantines(content.findings) and not is_released(connection, key, content.content_sha256)
             state = DocumentState.QUARANTINED if held else DocumentState.LIVE
             version = db.put_content(connection, tools.ids, key, content, state)
@@ -65,7 +70,7 @@ class Writer:
                 native_id,
                 Outcome.QUARANTINED if held else outcome,
                 ReasonCode.DETECTED.value if held else change.reason.value,
-                detail=_detail(tag, sorted({x.detector for x in content.findings})),
+                detail=_detail(tag, detectors),
                 document=key,
                 version=version,
                 class_before=None if stored is None else stored.class_key,
@@ -83,8 +88,11 @@ class Writer:
         """
         now = self.tools.clock.now()
         with write(self.tools.engine) as connection:
-            permission = self.tagger.permission(connection, tag, self.run.started_at)
+            permission = self.tagger.permission(connection, tag, self.confirmed_at)
             db.put_permission(connection, stored.key, permission, now)
+            found = narrower_findings(tag.narrowed)
+            db.replace_findings(connection, stored.key, stored.version, NARROWER, found)
+            db.put_signatures(connection, [(stored.key, seen.signature)])
             if seen.contributor != stored.contributor:
                 db.put_contributor(connection, stored.key, seen.contributor)
             before, state = db.state_of(connection, stored.key), settled_state(connection, stored.key)
@@ -120,7 +128,7 @@ class Writer:
             native_id,
             Outcome.FAILED,
             reason,
-            detail=_brief(detail),
+            detail=brief(detail),
             document=None if stored is None else stored.key,
             class_before=None if stored is None else stored.class_key,
         )
@@ -129,13 +137,16 @@ class Writer:
                 db.set_state(connection, stored.key, DocumentState.WITHHELD)
             return self._record(connection, item, times)
 
-    def record(self, items: Sequence[RunItem]) -> Sequence[RunItem]:
-        """Put items on record that change nothing.
+    def record(
+        self, items: Sequence[RunItem], signatures: Sequence[tuple[DocumentKey, str]] = ()
+    ) -> Sequence[RunItem]:
+        """Put items on record that change nothing, and what files look like now that hold what is stored.
 
         Raises:
             UnavailableError: the database cannot be written.
         """
         with write(self.tools.engine) as connection:
+            db.put_signatures(connection, signatures)
             record_items(connection, self.run, items, self.tools.clock.now())
         return items
 
@@ -158,10 +169,12 @@ def _detail(tag: Tag, detectors: Sequence[str]) -> str:
     notes = [", ".join(detectors)] if detectors else []
     notes += [f"unresolved: {', '.join(tag.unresolved)}"] if tag.unresolved else []
     notes += [f"unknown label: {', '.join(tag.unknown_labels)}"] if tag.unknown_labels else []
-    return _brief("; ".join(notes))
+    notes += [f"{NARROWER}: {len(tag.narrowed)}"] if tag.narrowed else []
+    return brief("; ".join(notes))
 
 
-def _brief(text: str) -> str:
+def brief(text: str) -> str:
+    """A detail as it may stand in a run item."""
     # Names of files may hold what is no text for the database.
     clean = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return clean if len(clean) <= MAX_DETAIL else clean[: MAX_DETAIL - 1] + "…"

@@ -32,6 +32,8 @@ QUERY_KEY: Final = "query"
 """The only name under which query text may be kept, and only when the log was opened so."""
 PATHS_DISAGREE: Final = "paths_disagree"
 """Kind of the alarm that Casbin and the compiled path decided one class differently in one view."""
+SOURCE_STALE: Final = "source_stale"
+"""Kind of the alarm that permissions of a source are older than it allows, so that documents of it are withheld."""
 ALARMS: Final[Mapping[str, frozenset[str]]] = {
     PATHS_DISAGREE: frozenset(
         {
@@ -46,6 +48,14 @@ ALARMS: Final[Mapping[str, frozenset[str]]] = {
             "view",  # instant at which both decided
             "policy",
             "model",
+        }
+    ),
+    SOURCE_STALE: frozenset(
+        {
+            "source",
+            "acl_as_of",  # when its permissions were last confirmed
+            "max_acl_age",
+            "noticed",
         }
     ),
 }

@@ -41,6 +41,7 @@ class StoredDocument:
     permission_digest: bytes | None
     pipeline_id: str
     contributor: str
+    signature: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,8 @@ class NewContent:
     chunks: Sequence[NewChunk]
     vectors: NDArray[np.float32]
     findings: Sequence[Finding]
+    signature: str = ""
+    """Of the item at the source while its content was read; empty is equal to none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,7 @@ def stored_documents(connection: sa.Connection, source: SourceKey) -> dict[str, 
         d.permission_digest,
         d.pipeline_id,
         d.contributor,
+        d.signature,
     )
     rows = connection.execute(
         sa.select(*columns).where(d.source_id == source, d.state != int(DocumentState.DELETED))
@@ -137,6 +141,7 @@ def stored_documents(connection: sa.Connection, source: SourceKey) -> dict[str, 
             r.permission_digest,
             r.pipeline_id,
             r.contributor,
+            r.signature,
         )
         for r in rows
     }
@@ -228,6 +233,7 @@ def put_content(
             content_sha256=content.content_sha256,
             pipeline_id=content.pipeline_id,
             modified_at=content.modified_at,
+            signature=content.signature,
             first_chunk=first,
             n_chunks=len(rows),
             seq=next_seq(connection),
@@ -259,6 +265,15 @@ def put_findings(
         connection.execute(sa.insert(t.finding), rows)
 
 
+def replace_findings(
+    connection: sa.Connection, key: DocumentKey, version: int, detector: str, findings: Iterable[Finding]
+) -> None:
+    """Record what one detector finds now on a version whose content stays."""
+    f = t.finding.c
+    connection.execute(sa.delete(t.finding).where(f.document_id == key, f.detector == detector))
+    put_findings(connection, key, version, findings)
+
+
 def put_permission(connection: sa.Connection, key: DocumentKey, permission: Permission, now: Micros) -> None:
     """Point a document at its class. Touches no chunk and no vector; history keeps the old one."""
     d = t.document.c
@@ -285,6 +300,16 @@ def put_permission(connection: sa.Connection, key: DocumentKey, permission: Perm
 def put_contributor(connection: sa.Connection, key: DocumentKey, contributor: str) -> None:
     """Record another author: the source's manifest may learn later whom it authenticated."""
     connection.execute(sa.update(t.document).where(t.document.c.id == key).values(contributor=contributor))
+
+
+def put_signatures(connection: sa.Connection, signatures: Sequence[tuple[DocumentKey, str]]) -> None:
+    """Record what items look like at the source whose content was read and is the stored one."""
+    if signatures:
+        d = t.document.c
+        connection.execute(
+            sa.update(t.document).where(d.id == sa.bindparam("key")).values(signature=sa.bindparam("seen")),
+            [{"key": key, "seen": seen} for key, seen in signatures],
+        )
 
 
 def state_of(connection: sa.Connection, key: DocumentKey) -> DocumentState:

@@ -93,7 +93,9 @@ def intern_class(connection: sa.Connection, cls: AclClass) -> ClassKey:
         sa.select(sa.func.count()).select_from(t.acl_class).where(c.source_id == cls.source)
     ).scalar_one()
     if count >= MAX_CLASSES_PER_SOURCE:
-        raise QuotaExceededError(f"the source has more than {MAX_CLASSES_PER_SOURCE} distinct permission classes")
+        raise QuotaExceededError(
+            f"the source has more than {MAX_CLASSES_PER_SOURCE} distinct permission classes"
+        )
     locks = [intern_lock(connection, cls.tenant, lock) for lock in canonical_locks(cls.locks)]
     row = connection.execute(
         insert(t.acl_class)

@@ -20,7 +20,16 @@ from secure_rag.database.subjects import SubjectReader
 from secure_rag.database.tables import DocumentState
 from secure_rag.database.views import ReadView
 from secure_rag.errors import NotFoundError, PolicyError
-from secure_rag.model.ids import EVERYONE, NEVER, ClassKey, Micros, PrincipalId, PrincipalKey, TenantKey
+from secure_rag.model.ids import (
+    EVERYONE,
+    NEVER,
+    ClassKey,
+    Micros,
+    PrincipalId,
+    PrincipalKey,
+    SourceKey,
+    TenantKey,
+)
 from secure_rag.model.locks import Lock
 
 BY_SYNC = "sync"
@@ -218,11 +227,24 @@ def _source(connection: sa.Connection, tenant: TenantKey, name: str) -> int:
     return int(found)
 
 
+def source_of_document(connection: sa.Connection, tenant: TenantKey, name: str) -> SourceKey | None:
+    """The source of a document by its public id or `source/native id`; None when there is none."""
+    found = connection.execute(_named(tenant, name)).one_or_none()
+    return None if found is None else SourceKey(found.source_id)
+
+
 def _document(connection: sa.Connection, tenant: TenantKey, name: str) -> int:
+    found = connection.execute(_named(tenant, name)).one_or_none()
+    if found is None:
+        raise NotFoundError(f"there is no document {name!r}")
+    return int(found.id)
+
+
+def _named(tenant: TenantKey, name: str) -> sa.Select[*tuple[Any, ...]]:
     d, s = t.document.c, t.source.c
     source, _, native = name.partition("/")
-    statement = (
-        sa.select(d.id)
+    return (
+        sa.select(d.id, d.source_id)
         .join(t.source, s.id == d.source_id)
         .where(
             d.tenant_id == tenant,
@@ -230,7 +252,3 @@ def _document(connection: sa.Connection, tenant: TenantKey, name: str) -> int:
             sa.or_(d.public_id == name, sa.and_(s.name == source, d.native_id == native)),
         )
     )
-    found = connection.execute(statement).scalar()
-    if found is None:
-        raise NotFoundError(f"there is no document {name!r}")
-    return int(found)

@@ -280,6 +280,8 @@ document = _table(
     _int("first_chunk"),
     _int("n_chunks"),
     _int("seq"),
+    # Tells without reading the content whether the item at the source is still the one that was read; empty is unknown.
+    sa.Column("signature", Text, nullable=False, server_default=""),
     sa.UniqueConstraint("tenant_id", "source_id", "native_id"),
     sa.UniqueConstraint("public_id"),
     sa.UniqueConstraint("seq"),
@@ -357,7 +359,7 @@ run = _table(
     _int("finished_at", 0),
     _text("status"),
     _text("detail"),
-    # `content` reads documents and their permissions, `permissions` reads permissions only.
+    # `content` reads documents and their permissions, `permissions` reads permissions only, and so does `drift`.
     sa.Column("kind", Text, nullable=False, server_default="content"),
     sa.UniqueConstraint("public_id"),
     **_NO_REUSE,

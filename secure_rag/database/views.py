@@ -150,6 +150,28 @@ class ReadView(SubjectReader):
         ).all()
         return {ClassKey(key): count for key, count in rows}
 
+    def live_classes_confirmed_before(
+        self, tenant: TenantKey, source: SourceKey, instant: int, without: Collection[str]
+    ) -> NDArray[np.int64]:
+        """Sorted keys of the classes that guard live documents of a source whose permissions are older.
+
+        Classes that guard nothing any more are not among them.
+
+        Args:
+            tenant: of the source.
+            source: whose documents.
+            instant: permissions confirmed at or after it are young enough.
+            without: public ids of documents that do not count.
+        """
+        d, s = t.document.c, t.source.c
+        rows = self._connection.execute(
+            sa.select(d.class_id, d.public_id)
+            .join(t.source, s.id == d.source_id)
+            .where(d.tenant_id == tenant, d.source_id == source, d.state == int(t.DocumentState.LIVE))
+            .where(d.acl_as_of < instant, s.acl_as_of < instant)
+        )
+        return np.array(sorted({key for key, document in rows if document not in without}), np.int64)
+
     def chunk_key(self, tenant: TenantKey, public_id: str) -> ChunkKey | None:
         """Key of a chunk by the identifier that callers see."""
         statement = (

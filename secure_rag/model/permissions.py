@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from secure_rag.errors import PolicyError
@@ -17,7 +17,9 @@ from secure_rag.model.locks import Lock, canonical_locks
 
 ALLOW: Final = "allow"
 DENY: Final = "deny"
-_FIELDS: Final = 4
+NARROWER: Final = "narrower_than_source"
+"""Name under which findings keep what is narrower than the source."""
+_FIELDS: Final = (4, 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Origin:
     """As the data owner wrote it."""
     place: str
     """`file:line`."""
+    principal: str = field(default="", compare=False)
+    """Whom the entry means; empty when it means nobody, or was recorded by a release that did not keep it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +55,23 @@ class UnresolvedName:
 
 
 @dataclass(frozen=True, slots=True)
+class Narrowed:
+    """An entry of the source through which it may admit somebody whom the locks do not."""
+
+    entry: str
+    """As the source has it."""
+    place: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class MappedPermissions:
     """What guards one item. There is always a lock; without a matching rule it opens for nobody.
 
     `labels` are the names that the mapping rule and the sidecar give; the highest counts, since a sidecar may only
     raise (an authoritative sidecar's label stands alone). Empty means the default of the source, then of the taxonomy.
     `default_counts` says that this default is one of the labels too: a sidecar raises above it, never lowers.
+    `narrowed` is for reports: where these locks are narrower than the source.
     """
 
     locks: tuple[MappedLock, ...]
@@ -65,6 +80,7 @@ class MappedPermissions:
     origins: tuple[Origin, ...]
     unresolved: tuple[UnresolvedName, ...]
     default_counts: bool = False
+    narrowed: tuple[Narrowed, ...] = ()
 
 
 def canonical_origins(locks: Sequence[Lock], origins: Iterable[Origin]) -> tuple[Origin, ...]:
@@ -75,8 +91,9 @@ def canonical_origins(locks: Sequence[Lock], origins: Iterable[Origin]) -> tuple
 
 
 def origins_to_json(origins: Iterable[Origin]) -> str:
-    """Stored form: a list of `[lock, effect, entry, place]`."""
-    return json.dumps([[x.lock, x.effect, x.entry, x.place] for x in origins], separators=(",", ":"))
+    """Stored form: a list of `[lock, effect, entry, place]`, with the principal last where there is one."""
+    rows = [[x.lock, x.effect, x.entry, x.place, *([x.principal] if x.principal else [])] for x in origins]
+    return json.dumps(rows, separators=(",", ":"))
 
 
 def origins_from_json(stored: str) -> tuple[Origin, ...]:
@@ -92,9 +109,9 @@ def origins_from_json(stored: str) -> tuple[Origin, ...]:
 
 
 def _origin(item: object) -> Origin:
-    if not isinstance(item, list) or len(item) != _FIELDS:
+    if not isinstance(item, list) or len(item) not in _FIELDS:
         raise PolicyError("stored origins cannot be read")
-    lock, effect, entry, place = item
-    if type(lock) is not int or not all(isinstance(x, str) for x in (effect, entry, place)):
+    lock, *texts = item
+    if type(lock) is not int or not all(isinstance(x, str) for x in texts):
         raise PolicyError("stored origins cannot be read")
-    return Origin(lock, str(effect), str(entry), str(place))
+    return Origin(lock, *texts)

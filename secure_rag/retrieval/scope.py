@@ -119,8 +119,10 @@ def _refuse_stale(
     max_staleness_s: int,
 ) -> None:
     for key, (_, as_of, _) in ages.items():
-        if view.now - as_of <= max_staleness_s * _SECOND:
+        oldest = view.now - max_staleness_s * _SECOND
+        if as_of >= oldest:
             continue
-        mine = view.class_keys(subject.tenant, {key}, None)
+        # Not every class of the source: one that guards nothing any more, or only what was revoked, opens nothing.
+        mine = view.live_classes_confirmed_before(subject.tenant, key, oldest, subject.revoked_documents)
         if len(np.intersect1d(allowed, mine, assume_unique=True)):
             raise StaleSourceError("permissions of a source are older than the caller accepts")

@@ -13,7 +13,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
@@ -143,3 +143,14 @@ class PermissionDump:
         default_factory=lambda: MappingProxyType(dict[str, NativePermissions | ItemProblem]())
     )
     as_of: Micros | None = None
+
+
+def distinct_locks(items: Mapping[str, NativePermissions | ItemProblem]) -> Collection[NativeLock]:
+    """Every lock once: what is inherited is one lock of many items."""
+    found = {
+        id(lock): lock
+        for permissions in items.values()
+        if isinstance(permissions, NativePermissions)
+        for lock in permissions.locks
+    }
+    return found.values()

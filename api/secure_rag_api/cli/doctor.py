@@ -32,6 +32,7 @@ HINTS = {
     Reason.DENIED: "a deny entry names the subject, one of its groups or a hop",
     Reason.NOT_ON_LIST: "no allow entry of every lock names the subject or one of its groups",
     Reason.UNKNOWN_SUBJECT: "the directory does not know the subject as active, or not since a restore",
+    Reason.REVOKED: "somebody revoked it; see `secure-rag acl revocations`",
     Reason.ACL_STALE: "the permissions were confirmed too long ago",
     Reason.QUARANTINED: "a detector hit and nobody has released them",
     Reason.NOT_INDEXED: "their last ingest failed",

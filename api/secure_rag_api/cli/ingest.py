@@ -1,9 +1,9 @@
-"""`secure-rag ingest run`."""
+"""`secure-rag ingest run|permissions`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -15,9 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from secure_rag.errors import SecureRagError
 from secure_rag_api.cli.boundary import ExitCode, complain
 from secure_rag_api.cli.operation import Operation, operating
-from secure_rag_api.cli.options import HomeOption, JsonOption
+from secure_rag_api.cli.options import HomeOption, JsonOption, TenantOption
 from secure_rag_api.cli.output import console_err, emit, is_terminal, printable, show_table
 from secure_rag_api.ingesting import find_manifests, ingest_source
+from secure_rag_api.permission_syncing import chosen_sources, sync_source
+from secure_rag_ingestion.permission_sync import SyncReport
 from secure_rag_ingestion.pipeline import RunReport
 from secure_rag_ingestion.runs import Outcome, RunItem, RunStatus
 
@@ -55,10 +57,65 @@ def run(
     raise typer.Exit(ExitCode.ATTENTION if bad or len(done) < len(reports) else ExitCode.DONE)
 
 
+@app.command("permissions")
+def permissions(
+    home: HomeOption,
+    source: Annotated[
+        str | None,
+        typer.Option("--source", help="Name or manifest of a source; all that are registered otherwise."),
+    ] = None,
+    tenant: TenantOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Read permissions only, and bring the index in line with them; no content is opened.
+
+    A document whose permissions cannot be read is withheld until they can. With --json one line per document that
+    changed or failed, and one per source. Exit code 1 when there was such a failure, or a run did not complete.
+    """
+    with operating(home) as work:
+        found = chosen_sources(work.opened, tenant, source)
+        reports = [_sync(work, x, alone=len(found) == 1, json_output=json_output) for x in found]
+    done = [x for x in reports if x is not None]
+    if not json_output:
+        rows = [(r.tenant, r.source, r.status.value, _counts(r.outcomes), r.run_id) for r in done]
+        show_table(("tenant", "source", "status", "outcomes", "run"), rows)
+    bad = any(x.status is not RunStatus.COMPLETED or x.outcomes.get(Outcome.FAILED) for x in done)
+    raise typer.Exit(ExitCode.ATTENTION if bad or len(done) < len(reports) else ExitCode.DONE)
+
+
+def _sync(work: Operation, manifest: Path, *, alone: bool, json_output: bool) -> SyncReport | None:
+    """Synchronise one source. Of several, one that cannot be read does not keep the others from it."""
+    console = console_err()
+
+    def on_item(item: RunItem) -> None:
+        emit({"manifest": str(manifest), "item": asdict(item)}) if json_output else _report(item, console)
+
+    try:
+        report = sync_source(work.opened, manifest, work.actor, on_item)
+    except SecureRagError as error:
+        if alone:
+            raise
+        complain(error)
+        if json_output:
+            emit({"error": {"manifest": str(manifest), "message": str(error)}})
+        return None
+    if json_output:
+        shown = asdict(report)
+        del shown["drifted"]
+        emit({"run": shown})
+    elif report.status is not RunStatus.COMPLETED:
+        typer.echo(f"{report.status.value}: {printable(f'{report.source}: {report.detail}')}", err=True)
+    return report
+
+
+def _counts(outcomes: dict[str, int]) -> str:
+    return ", ".join(f"{n} {name}" for name, n in outcomes.items())
+
+
 def _run(work: Operation, manifest: Path, *, alone: bool, json_output: bool) -> RunReport | None:
     """Run one source. Of several, one that cannot be run does not keep the others from it."""
     try:
-        with progress(manifest.parent.name, json_output=json_output) as on_item:
+        with _json_lines(manifest) if json_output else progress(manifest.parent.name) as on_item:
             report = ingest_source(work.opened, manifest, work.actor, on_item)
     except SecureRagError as error:
         if alone:
@@ -69,6 +126,8 @@ def _run(work: Operation, manifest: Path, *, alone: bool, json_output: bool) -> 
         return None
     if json_output:
         emit({"run": asdict(report)})
+    elif report.status is not RunStatus.COMPLETED:
+        typer.echo(f"{report.status.value}: {printable(f'{report.source}: {report.detail}')}", err=True)
     return report
 
 
@@ -76,23 +135,27 @@ def show_reports(reports: list[RunReport]) -> None:
     """One line per source."""
     rows = [
         (
+            r.tenant,
             r.source,
             r.status.value,
-            ", ".join(f"{n} {name}" for name, n in r.outcomes.items()),
+            _counts(r.outcomes),
             r.embedded,
             r.run_id,
         )
         for r in reports
     ]
-    show_table(("source", "status", "outcomes", "chunks embedded", "run"), rows)
+    show_table(("tenant", "source", "status", "outcomes", "chunks embedded", "run"), rows)
+
+
+def _json_lines(manifest: Path) -> nullcontext[Callable[[RunItem, int], None]]:
+    # The line of the run comes last, or never: each item says itself whose it is.
+    return nullcontext(lambda item, _total: emit({"manifest": str(manifest), "item": asdict(item)}))
 
 
 @contextmanager
-def progress(name: str, *, json_output: bool) -> Generator[Callable[[RunItem, int], None]]:
-    """A progress bar on a terminal, JSON lines with --json, and failures as lines either way."""
-    if json_output:
-        yield lambda item, _total: emit({"item": asdict(item)})
-    elif not is_terminal():
+def progress(name: str) -> Generator[Callable[[RunItem, int], None]]:
+    """A progress bar on a terminal, and failures as lines in any case."""
+    if not is_terminal():
         console = console_err()
         yield lambda item, _total: _report(item, console)
     else:

@@ -7,8 +7,13 @@ import os
 import typer
 
 from secure_rag_api.cli import (
+    acl,
+    acl_drift,
+    acl_parity,
+    acl_revoke,
     audit,
     backup,
+    conform,
     delegations,
     demo,
     directory,
@@ -39,9 +44,18 @@ app.command("retrieve")(retrieve.retrieve)
 app.command("token")(token.token)
 app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
+app.command("conform")(conform.conform)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.command("upgrade")(upgrade.upgrade)
+acl.app.command("parity")(acl_parity.show_parity)
+acl.app.command("revoke")(acl_revoke.revoke)
+acl.app.command("revocations")(acl_revoke.revocations)
+acl.app.command("lift")(acl_revoke.lift)
+acl.app.command("drift")(acl_drift.drift)
+app.add_typer(
+    acl.app, name="acl", help="Permissions: names that nobody is mapped to, comparison with the source."
+)
 app.add_typer(directory.app, name="directory", help="Users, groups, applications, agents and their grants.")
 app.add_typer(directory.labels_app, name="labels", help="Sensitivity labels and compartments.")
 app.add_typer(ingest.app, name="ingest", help="Bring documents and their permissions into the index.")

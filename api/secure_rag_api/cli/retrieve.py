@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -26,6 +26,7 @@ from secure_rag_api.cli.options import (
 )
 from secure_rag_api.cli.output import emit, printable, when
 from secure_rag_api.diagnosis import documents
+from secure_rag_api.schemas import answer_body
 
 _SHOWN = 300
 
@@ -92,9 +93,10 @@ def retrieve(
 
 
 def _as_json(answer: Answer, why: list[Explanation]) -> dict[str, object]:
-    body: dict[str, object] = asdict(answer)
-    if why:
-        results = [asdict(x) for x in answer.results]
+    """What a caller gets over HTTP; the explanations are an operator's."""
+    body: dict[str, object] = json.loads(answer_body(answer))
+    results = body["results"]
+    if why and isinstance(results, list):
         body["results"] = [x | {"explanation": y.to_dict()} for x, y in zip(results, why, strict=True)]
     return body
 

@@ -2,7 +2,8 @@
 
 Every path is opened component by component beneath the root without following links, so that neither a link nor
 a folder swapped during the run leads out of it. Content is read first, then the sidecar, both in the same opened
-folder; if either, or what the path leads to, changed in between, both are read again, and held if that goes on.
+folder, then the permissions of the file system if the source goes by them; if any of it, or what the path leads to,
+changed in between, all is read again, and held if that goes on.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Final
 
 from secure_rag.errors import IngestionError
 from secure_rag.model.ids import NEVER, Micros
+from secure_rag.ports import LivePermissions
 from secure_rag_ingestion.connectors.names import SIDECAR_SUFFIX, Sidecars, is_identifier, shown
 from secure_rag_ingestion.failures import ItemFailedError
 from secure_rag_ingestion.runs import ReasonCode
@@ -49,19 +51,23 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """Content and, read after it, the sidecar of one item."""
+    """Content and, read after it, the sidecar of one item and what guards it at the source now, if that is read."""
 
     content: bytes
     sidecar: bytes | None
     modified_at: Micros
+    live: object = None
+    signature: str = ""
+    """Of the file while it was read; `FilesystemConnector.signature` gives the same while it is the same."""
 
 
 class FilesystemConnector:
     """Walks one folder. Use as a context manager; `complete` is known after `list` is exhausted."""
 
-    def __init__(self, root: Path, max_bytes: int) -> None:
+    def __init__(self, root: Path, max_bytes: int, live: LivePermissions | None = None) -> None:
         self._root = root
         self._max_bytes = max_bytes
+        self._live = live
         self._descriptor = -1
         self.complete = False
 
@@ -100,6 +106,20 @@ class FilesystemConnector:
                     )
         self.complete = complete
 
+    def beside(self, native_id: str) -> Sequence[Listed]:
+        """What the folder of an item holds now, as `list` would show it; nothing when there is no such folder.
+
+        Raises:
+            ItemFailedError: the folder cannot be read.
+        """
+        try:
+            found = self._entries(tuple(native_id.split("/")[:-1]))
+        except (FileNotFoundError, NotADirectoryError):
+            return ()
+        except OSError as error:
+            raise _failure(error) from error
+        return [x for x in found if isinstance(x, Listed)]
+
     def fetch(self, native_id: str) -> Fetched:
         """Read content, then permissions.
 
@@ -114,13 +134,62 @@ class FilesystemConnector:
                 before = os.fstat(file)
                 content = _read(file, before, self._max_bytes)
                 sidecar, sidecar_signature = _sidecar(folder, name + SIDECAR_SUFFIX)
+            guarded = self._guards(native_id)
             # By path once more, from the root: a change of either, another file or another folder in its place shows.
             now = self._signatures(tuple(folders), name)
-            if now == (_signature(before), sidecar_signature):
-                return Fetched(content, sidecar, _instant(before.st_mtime_ns))
+            # Once more too, since rights of a folder above leave no trace on the file.
+            if now == (_signature(before), sidecar_signature) and self._guards(native_id) == guarded:
+                return Fetched(
+                    content, sidecar, _instant(before.st_mtime_ns), guarded, _stored_signature(before)
+                )
         raise ItemFailedError(
-            ReasonCode.CHANGED_WHILE_READ, "file or sidecar changed each time they were read"
+            ReasonCode.CHANGED_WHILE_READ, "file, sidecar or permissions changed each time they were read"
         )
+
+    def guards(self, native_id: str) -> tuple[bytes | None, object]:
+        """What guards an item now, without its content: the sidecar beside it, and what the source says live.
+
+        Raises:
+            ItemFailedError: the folder or sidecar is unreadable, or changing all the time.
+        """
+        *folders, name = native_id.split("/")
+        if any(part in ("", ".", "..") for part in (*folders, name)):
+            raise ItemFailedError(ReasonCode.BAD_NAME, "not a path below the root")
+        for _ in range(_READ_ATTEMPTS):
+            with self._folder(tuple(folders)) as folder:
+                sidecar, signature = _sidecar(folder, name + SIDECAR_SUFFIX)
+            guarded = self._guards(native_id)
+            now = self._signature(tuple(folders), name + SIDECAR_SUFFIX)
+            if now == signature and self._guards(native_id) == guarded:
+                return sidecar, guarded
+        raise ItemFailedError(
+            ReasonCode.CHANGED_WHILE_READ, "sidecar or permissions changed each time they were read"
+        )
+
+    @property
+    def guarded(self) -> bool:
+        """Whether the source says live what guards its items."""
+        return self._live is not None
+
+    def signature(self, native_id: str) -> str:
+        """What the file of an item is now, without opening it.
+
+        Raises:
+            ItemFailedError: gone, a link, not a plain file, or its folder cannot be entered.
+        """
+        *folders, name = native_id.split("/")
+        with self._folder(tuple(folders)) as folder:
+            try:
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            except OSError as error:
+                raise _failure(error) from error
+        if not stat.S_ISREG(status.st_mode):
+            link = stat.S_ISLNK(status.st_mode)
+            raise ItemFailedError(ReasonCode.LINK if link else ReasonCode.NOT_A_FILE, "not a plain file")
+        return _stored_signature(status)
+
+    def _guards(self, native_id: str) -> object:
+        return None if self._live is None else self._live.read(self._descriptor, native_id)
 
     # ---- walking
 
@@ -140,14 +209,14 @@ class FilesystemConnector:
 
     def _signatures(self, folders: tuple[str, ...], name: str) -> tuple[_Signature | None, _Signature | None]:
         """What file and sidecar are now; None for what is not there."""
-        found: list[_Signature | None] = []
-        for wanted in (name, name + SIDECAR_SUFFIX):
-            try:
-                with self._folder(folders) as folder, _opened(folder, wanted) as file:
-                    found.append(_signature(os.fstat(file)))
-            except ItemFailedError as error:
-                found.append(None if error.reason is ReasonCode.VANISHED else _UNREADABLE)
-        return found[0], found[1]
+        return self._signature(folders, name), self._signature(folders, name + SIDECAR_SUFFIX)
+
+    def _signature(self, folders: tuple[str, ...], wanted: str) -> _Signature | None:
+        try:
+            with self._folder(folders) as folder, _opened(folder, wanted) as file:
+                return _signature(os.fstat(file))
+        except ItemFailedError as error:
+            return None if error.reason is ReasonCode.VANISHED else _UNREADABLE
 
     @contextlib.contextmanager
     def _folder(self, parts: tuple[str, ...]) -> Generator[int]:
@@ -258,6 +327,11 @@ def _kind(entry: os.DirEntry[str]) -> ReasonCode | None:
 
 def _signature(status: os.stat_result) -> _Signature:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _stored_signature(status: os.stat_result) -> str:
+    """What is compared with later. Without the time of change, which a change of permissions moves too."""
+    return f"{status.st_size}:{status.st_mtime_ns}:{status.st_ino}"
 
 
 def _instant(nanoseconds: int) -> Micros:

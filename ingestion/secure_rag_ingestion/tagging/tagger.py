@@ -24,6 +24,7 @@ from secure_rag.model.locks import AclClass, Lock, canonical_locks
 from secure_rag.model.permissions import (
     MappedLock,
     MappedPermissions,
+    Narrowed,
     Origin,
     canonical_origins,
     origins_to_json,
@@ -42,6 +43,12 @@ class Tag:
     unknown_labels: tuple[str, ...]
     unresolved: tuple[str, ...]
     digest: bytes
+    narrowed: tuple[Narrowed, ...] = ()
+
+    @property
+    def principals(self) -> frozenset[PrincipalId]:
+        """Everybody that the locks name."""
+        return frozenset(name for lock in self.locks for name in (*(x for x, _ in lock.allow), *lock.deny))
 
 
 class Tagger:
@@ -63,14 +70,16 @@ class Tagger:
         label, unknown = self._label(mapped.labels, default_counts=mapped.default_counts)
         compartments = frozenset(ids.compartment(x) for x in mapped.compartments)
         manifest = self._source.manifest
-        body = {
+        body: dict[str, object] = {
             "locks": sorted(_lock_form(lock) for lock in mapped.locks),
             "label": label,
             "compartments": sorted(compartments),
             "trust": manifest.trust.value,
             # Names and places are no part of the class, but a change of them must reach the explanations.
-            "entries": [[x.lock, x.effect, x.entry, x.place] for x in mapped.origins],
+            "entries": [[x.lock, x.effect, x.entry, x.place, x.principal] for x in mapped.origins],
         }
+        if mapped.narrowed:
+            body["narrowed"] = [[x.entry, x.place, x.why] for x in mapped.narrowed]
         digest = hashlib.sha256(
             json.dumps(body, sort_keys=True, separators=(",", ":")).encode("utf-8")
         ).digest()
@@ -82,6 +91,25 @@ class Tagger:
             unknown_labels=unknown,
             unresolved=tuple(sorted({f"{x.effect} {x.name}" for x in mapped.unresolved})),
             digest=digest,
+            narrowed=mapped.narrowed,
+        )
+
+    def acl_class(self, tag: Tag, keys: Mapping[PrincipalId, PrincipalKey]) -> AclClass:
+        """The class of an item, given the keys of everybody that its locks name.
+
+        Raises:
+            PolicyError: a limit is exceeded.
+        """
+        return self._class(tag, [_lock(keys, lock) for lock in tag.locks])
+
+    def _class(self, tag: Tag, locks: Sequence[Lock]) -> AclClass:
+        return AclClass(
+            tenant=self._source.tenant,
+            locks=canonical_locks(locks),
+            label=tag.label,
+            compartments=tag.compartments,
+            trust=self._source.manifest.trust,
+            source=self._source.key,
         )
 
     def permission(self, connection: sa.Connection, tag: Tag, confirmed_at: Micros) -> Permission:
@@ -90,20 +118,11 @@ class Tagger:
         Raises:
             PolicyError: a limit is exceeded; the document must not keep what it had.
         """
-        tenant = self._source.tenant
-        names = {name for lock in tag.locks for name in (*(x for x, _ in lock.allow), *lock.deny)}
-        keys = intern_principals(connection, tenant, names)
+        keys = intern_principals(connection, self._source.tenant, tag.principals)
         locks = [_lock(keys, lock) for lock in tag.locks]
-        cls = AclClass(
-            tenant=tenant,
-            locks=canonical_locks(locks),
-            label=tag.label,
-            compartments=tag.compartments,
-            trust=self._source.manifest.trust,
-            source=self._source.key,
-        )
         origins = origins_to_json(canonical_origins(locks, tag.origins))
         unresolved = json.dumps(tag.unresolved, ensure_ascii=False)
+        cls = self._class(tag, locks)
         return Permission(intern_class(connection, cls), tag.digest, origins, unresolved, confirmed_at)
 
     def _label(self, names: Sequence[str], *, default_counts: bool) -> tuple[LabelId, tuple[str, ...]]:

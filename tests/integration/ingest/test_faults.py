@@ -20,8 +20,8 @@ from secure_rag.database import tables as t
 from secure_rag.database.engine import open_engine
 from secure_rag.errors import IngestionError, StoreError, UnavailableError
 from secure_rag.testing.static_embedder import HashingEmbedder
-from secure_rag_acl.mappings import load_mapping
 from secure_rag_api import ingesting, wiring
+from secure_rag_api.change_control import in_force
 from secure_rag_api.ingesting import ingest_source
 from secure_rag_ingestion import pipeline, preparing
 from secure_rag_ingestion.runs import RunItem
@@ -232,10 +232,10 @@ def test_permissions_over_a_limit_withhold_and_keep_nothing_stale(
     ]
     ran = world.run(wiki)
     assert ran.report.outcomes == {"failed": 5, "permission_updated": 3}
-    assert ran.report.status.value == "completed"
+    assert (ran.report.status.value, "quota" in ran.report.detail) == ("failed", True)
     assert {ran.outcome(x) for x in ran.items} == {
         ("permission_updated", "permissions_changed"),
-        ("failed", "bad_permissions"),
+        ("failed", "quota_exceeded"),
     }
     assert "more than 4 distinct permission classes" in ran.items["7.txt"].detail
     # What could not be re-pointed must not stay readable under its old class.
@@ -321,8 +321,8 @@ def test_the_mapping_is_read_under_the_lock(
 
         return call
 
-    monkeypatch.setattr(ingesting, "load_mapping", noted("mapping", load_mapping))
-    monkeypatch.setattr(ingesting, "_locked", noted("lock", ingesting._locked))
+    monkeypatch.setattr(ingesting, "in_force", noted("mapping", in_force))
+    monkeypatch.setattr(ingesting, "locked_source", noted("lock", ingesting.locked_source))
     world.run(wiki)
     assert order == ["lock", "mapping"]
 

@@ -20,7 +20,7 @@ from secure_rag.database.engine import write
 from secure_rag.database.interning import intern_class, intern_principal
 from secure_rag.database.views import Views
 from secure_rag.errors import ConfigError
-from secure_rag.model.ids import LabelId, Micros, PrincipalId, SourceKey
+from secure_rag.model.ids import ClassKey, LabelId, Micros, PrincipalId, SourceKey
 from secure_rag.model.labels import Trust
 from secure_rag.model.locks import AclClass, Lock, canonical_locks
 from secure_rag.model.permissions import MappedPermissions
@@ -92,7 +92,7 @@ def random_world(seed: int) -> World:
         "applications": [{"id": "app:chat", "grant": _GRANT}],
         "agents": [],
     }
-    lines = [
+    lines: list[Line] = [
         {"sid_table": True},
         {"object_ids": True},
         {"mail_domain": "acme.example", "merge": True},
@@ -204,7 +204,7 @@ class Company(Sandbox):
         }
 
 
-def _intern(connection: sa.Connection, mapped: MappedPermissions) -> object:
+def _intern(connection: sa.Connection, mapped: MappedPermissions) -> ClassKey:
     tenant = connection.execute(sa.select(t.tenant.c.id)).scalar_one()
     source = connection.execute(sa.select(t.source.c.id)).scalar_one()
     locks = [

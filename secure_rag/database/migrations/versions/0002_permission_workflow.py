@@ -19,6 +19,7 @@ _ROLES: Final = (
 
 def upgrade() -> None:
     op.add_column("run", sa.Column("kind", sa.Text(), nullable=False, server_default="content"))
+    op.add_column("document", sa.Column("signature", sa.Text(), nullable=False, server_default=""))
     _roles()
     _revocations()
     _policy_files()
