@@ -275,6 +275,14 @@ def test_permissions_confirmed_too_long_ago_are_withheld(tmp_path: Path) -> None
         )
 
 
+def test_permissions_that_were_never_confirmed_are_older_than_any_caller_accepts(tmp_path: Path) -> None:
+    with small_home(tmp_path / "home") as (_, opened):
+        with write(opened.engine) as connection:
+            connection.execute(sa.update(t.source).values(acl_as_of=1))
+        with pytest.raises(StaleSourceError):
+            opened.retrieval.retrieve(ANN, replace(ASK, max_staleness_s=86_400))
+
+
 @control("retrieval:stale-permissions")
 @pytest.mark.parametrize(
     ("confirmed", "stale"),
