@@ -162,6 +162,8 @@ CONTROLS: dict[str, str] = {
     "ingest:crash-safe": "A killed run, repeated, ends like an undisturbed one.",
     "ingest:partial-listing": "An incomplete listing deletes and confirms nothing.",
     "ingest:quarantine-holds": "Quarantined content is never returned, and a release binds to one version.",
+    "ingest:permission-sync": "A run of permissions opens no content and withholds whose permissions it cannot read.",
+    "ingest:permissions-of-this-content": "Other permissions are joined only with content that is still the indexed one.",
     "ingest:source-bound": "A source writes only its own documents and vouches for its own trust.",
     # ---- operations
     "ops:restore-serves-nothing": "A restored home serves nothing until directory and sources are read again.",

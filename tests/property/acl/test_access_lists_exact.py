@@ -23,6 +23,7 @@ from tests.support.explained_world import FAILED, HELD, REVOKED, STALE, Papers, 
 from tests.worlds import MINUTE, NOW, random_world
 
 WORLDS = 6
+LATER = NOW + 12 * MINUTE
 ACTING = ("member", "guest", "service", "agent")
 Listed = tuple[str, str | None, str, str | None]
 """(who reads, for whom, caller, delegation)"""
@@ -124,8 +125,7 @@ def test_an_explanation_of_the_past_is_what_was_decided_then(tmp_path: Path) -> 
     engine, seen = CasbinEngine(), Counter[str]()
     for seed in (300, 301, 302):
         papers = stored_papers(random_world(seed), tmp_path / f"{seed}.db", seed, troubled=0.0)
-        later = NOW + 12 * MINUTE
-        with Views(papers.stored.engine, lambda now=later: Micros(now)).open() as view:
+        with Views(papers.stored.engine, lambda: Micros(LATER)).open() as view:
             for made in papers.world.calls:
                 call = replace(made, action="read")
                 for number in _mine(papers, call.tenant)[:12]:

@@ -279,6 +279,7 @@ def test_permissions_that_were_never_confirmed_are_older_than_any_caller_accepts
     with small_home(tmp_path / "home") as (_, opened):
         with write(opened.engine) as connection:
             connection.execute(sa.update(t.source).values(acl_as_of=1))
+            connection.execute(sa.update(t.document).values(acl_as_of=1))
         with pytest.raises(StaleSourceError):
             opened.retrieval.retrieve(ANN, replace(ASK, max_staleness_s=86_400))
 
