@@ -23,6 +23,9 @@ def test_these_are_all_the_routes() -> None:
     assert paths == {
         ("/v1/retrieve", "post"),
         ("/v1/chunks/{chunk_id}", "get"),
+        ("/v1/explain", "get"),
+        ("/v1/who-can", "get"),
+        ("/v1/what-can", "get"),
         ("/healthz", "get"),
         ("/readyz", "get"),
     }

@@ -23,7 +23,7 @@ from secure_rag_api.limits import Limits
 from secure_rag_api.rate import RateLimiter
 from secure_rag_api.served import ServedHome
 from secure_rag_api.server import serve, server_config
-from tests.unit.api.world import FakeRetriever, chunk
+from tests.unit.api.world import FakeExplainer, FakeRetriever, chunk
 
 
 class Holding(FakeRetriever):
@@ -50,6 +50,7 @@ def main() -> None:
         settings = Settings(profile=Profile.DEVELOPMENT)
         return ServedHome(
             retriever=Holding(home),
+            explainer=FakeExplainer(),
             tokens=verifier_of(home, settings, clock, host="127.0.0.1"),
             limiter=RateLimiter(60_000, clock),
             ready=list,

@@ -16,6 +16,7 @@ from secure_rag.database.engine import write
 from secure_rag.errors import AuthenticationError, UnavailableError
 from secure_rag.model.ids import PrincipalId
 from secure_rag_api.permission_syncing import sync_source
+from secure_rag_api.revoking import revoke, visible
 from secure_rag_ingestion import permission_sync
 from secure_rag_ingestion.permission_sync import SyncReport
 from secure_rag_ingestion.runs import RunItem
@@ -218,7 +219,7 @@ def test_only_a_complete_listing_confirms(
     world: World, wiki: Source, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = acl_as_of(world.opened, "wiki")
-    clock.instant += 1_000_000
+    clock.at += 1_000_000
     with monkeypatch.context() as unreadable:
         refuse(unreadable, "deep")
         report, items = sync(world, wiki)
@@ -226,7 +227,7 @@ def test_only_a_complete_listing_confirms(
     assert readers(world, "user:ann") == {"a.txt", "b.txt"}
     assert acl_as_of(world.opened, "wiki") == first
     assert sync(world, wiki)[1] == {"deep/c.txt": ("permission_updated", "confirmed")}
-    assert acl_as_of(world.opened, "wiki") == clock.instant
+    assert acl_as_of(world.opened, "wiki") == clock.at
 
 
 @control("ingest:permission-sync")
@@ -340,14 +341,12 @@ def test_whoever_may_not_run_sources_changes_nothing(world: World, wiki: Source)
 @control("acl:revocation-folded")
 @pytest.mark.parametrize("run", ["permissions", "content"])
 def test_a_complete_run_folds_revocations_in(world: World, wiki: Source, clock: FixedClock, run: str) -> None:
-    from secure_rag_api.revoking import revoke, visible  # noqa: PLC0415 -- beside the only test that needs them
-
     for document in ("wiki/a.txt", "wiki/b.txt"):
         revoke(
             world.opened, "acme", OPERATOR,
             principal=PrincipalId("user:ann"), source=None, document=document, reason="",
         )  # fmt: skip
-    clock.instant += 1_000_000
+    clock.at += 1_000_000
     wiki.rules = [*wiki.rules, {"path": "a.txt", "allow": ["user:ben"], "label": "Internal"}]
     again: Callable[[], object] = (
         (lambda: sync(world, wiki)) if run == "permissions" else (lambda: world.run(wiki))

@@ -53,6 +53,7 @@ POLICY_TESTS: Final = (
     "tests/unit/acl/test_locks_and_labels.py",
     "tests/unit/acl/test_decisions_by_hand.py",
     "tests/unit/acl/test_scopes.py",
+    "tests/unit/acl/test_delegated_subjects.py",
     "tests/security/acl/test_casbin_traps.py",
     "tests/security/acl/test_compiler_mutants.py::test_the_compiler_agrees_with_casbin_on_the_questions",
     "tests/unit/acl/test_directory_import.py",

@@ -257,3 +257,30 @@ def test_an_empty_index_answers_nothing() -> None:
     assert scope.classes.dtype == np.dtype(np.int64)
     index.extend([CLASS])
     assert index.allowed(SUBJECT, "read", NOW, ClassKey(0)).classes.tolist() == []
+
+
+def test_a_cache_holds_exactly_as_much_as_it_may() -> None:
+    (first,) = numbered(OPEN)
+    cache = ScopeCache(max_bytes=8)
+    scopes = compiler(cache)
+    scope = compiled(scopes, FrozenView([first], NOW))
+    assert scope.classes.nbytes == 8
+    assert len(cache) == 1
+    compiled(scopes, FrozenView(numbered(OPEN, OPEN), NOW))
+    assert len(cache) == 0
+
+
+class _HalfDamagedView(FrozenView):
+    """Reads one class and then fails, as a damaged row does."""
+
+    def classes_after(self, tenant: TenantKey, key: ClassKey) -> list[AclClass]:
+        good, *_ = super().classes_after(tenant, key)
+        return [good, replace(good, tenant=TenantKey(tenant + 1), key=ClassKey(good.key + 1))]
+
+
+@control("acl:startup-invariants")
+def test_an_index_that_could_not_grow_starts_anew() -> None:
+    scopes, classes = compiler(), numbered(OPEN, SHUT, OPEN)
+    with pytest.raises(PolicyError, match="does not belong"):
+        compiled(scopes, _HalfDamagedView(classes, NOW))
+    assert compiled(scopes, FrozenView(classes, NOW)).classes.tolist() == [1, 3]

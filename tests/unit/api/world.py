@@ -21,9 +21,12 @@ from secure_rag.model.ids import Micros
 from secure_rag.model.labels import Trust
 from secure_rag.model.subject import CallerIdentity
 from secure_rag.retrieval.request import RetrievalRequest
+from secure_rag_acl.access_lists import DocumentsPage, ReadersPage
+from secure_rag_acl.explain_account import Account
 from secure_rag_api.app import create_app
 from secure_rag_api.auth.keys import FixedKeys, trusted_keys
 from secure_rag_api.auth.tokens import TokenVerifier
+from secure_rag_api.explaining import Asker, ExplainRequest, ListRequest
 from secure_rag_api.rate import RateLimiter
 from secure_rag_api.served import ServedHome
 
@@ -140,6 +143,19 @@ class FakeRetriever:
         return Answer(f"decision-{self.count:04}", f"v-{self.count:04}", label, True, (), tuple(found))
 
 
+class FakeExplainer:
+    """Explains to nobody, as to whoever does not manage."""
+
+    def explain(self, asker: Asker, asked: ExplainRequest) -> Account:
+        raise NotFoundError(f"{asked.document} is not explained to {asker.principal}")
+
+    def who_can(self, asker: Asker, asked: ListRequest) -> ReadersPage:
+        raise NotFoundError(f"{asked.document} is not listed for {asker.principal}")
+
+    def what_can(self, asker: Asker, asked: ListRequest) -> DocumentsPage:
+        raise NotFoundError(f"nothing is listed for {asker.principal}")
+
+
 @dataclass
 class World:
     """Everything a test may turn."""
@@ -154,6 +170,7 @@ class World:
         keys = FixedKeys(trusted_keys(jwks((KID, KEY)), "test keys"))
         return ServedHome(
             retriever=self.retriever,
+            explainer=FakeExplainer(),
             tokens=TokenVerifier(ISSUER, keys, self.clock),
             limiter=RateLimiter(self.per_minute, self.clock),
             ready=lambda: list(self.not_ready),
