@@ -68,17 +68,23 @@ class StandingClock:
 
 def run(world: World, stored: StoredWorld) -> dict[str, float]:
     """Add people to a stored world, ask, and return the figures. Changes memberships and undoes that."""
+    prepare(world, stored)
+    home = stored.builder.home
+    embedder = PreparedEmbedder(world.dimensions)
+    with open_installation(home.root, clock=StandingClock(), embedder=embedder) as opened:
+        asked = _Asked(world, stored, opened, embedder)
+        figures = _answers(asked) | _final_check(asked) | _revocation(asked)
+    return figures
+
+
+def prepare(world: World, stored: StoredWorld) -> None:
+    """Add people, keys and settings to a stored world."""
     _add_people(world, stored)
     home = stored.builder.home
     create_keys(home.keys)
     home.settings.write_text(
         "profile: development\ntenant: acme\nrequests_per_minute: 1000000\n", encoding="utf-8"
     )
-    embedder = PreparedEmbedder(world.dimensions)
-    with open_installation(home.root, clock=StandingClock(), embedder=embedder) as opened:
-        asked = _Asked(world, stored, opened, embedder)
-        figures = _answers(asked) | _final_check(asked) | _revocation(asked)
-    return figures
 
 
 @dataclass(frozen=True)

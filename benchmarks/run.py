@@ -6,7 +6,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from benchmarks import end_to_end, policy, store_search
+from benchmarks import access_plan, end_to_end, explanations, freshness, policy, store_search, wide
 from benchmarks.world import World, store_world
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "ingestion" / "examples"
@@ -19,9 +19,13 @@ def main() -> None:
         folder = Path(scratch)
         figures |= end_to_end.ingest(folder / "acme", EXAMPLES)
         figures |= policy.run()
+        figures |= freshness.run(folder / "freshness")
+        figures |= wide.run()
+        figures |= access_plan.run()
         world = World().build()
         stored = store_world(world, folder / "world")
         answers = end_to_end.run(world, stored)
+        figures |= explanations.measure(world, stored)
         # Last, since it adds and re-points documents.
         searches = store_search.measure(world, stored)
         figures |= answers | searches | {"leaks": answers["leaks"] + searches["leaks"]}

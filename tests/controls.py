@@ -40,6 +40,9 @@ CONTROLS: dict[str, str] = {
     "acl:explain-agrees": "An explanation is of the decision that is made, and names its first failing control.",
     "acl:explain-past": "An explanation of a past moment is of what the history says of that moment.",
     "acl:access-lists-exact": "Who can read a document, and what somebody can read, equals brute force over all calls.",
+    "acl:explain-own-sources": "No explanation or list names groups, titles or documents of other owners' sources.",
+    "acl:explain-hidden": "To who may not be told, a document looks like none, byte for byte.",
+    "acl:explain-recorded": "Acting as somebody and expanding groups are rights of their own, and on record.",
     "acl:explain-repairs": "What an explanation says has to change makes the control that failed pass.",
     # ---- mappings
     "acl:mapping-no-match-nobody": "A path that no rule matches is readable by nobody.",
@@ -98,6 +101,10 @@ CONTROLS: dict[str, str] = {
     "acl:identity-rules": "Ids from SCIM and LDIF are never merged, and what an export lacks makes it incomplete.",
     "acl:aliases-dated": "An alias means one principal at a time; who gets it next does not inherit its past.",
     "acl:never-widens": "Removing a mapping line, a group or a page of a sync never enlarges a reader set.",
+    "acl:plan-exact": "A plan shows exactly who gains and who loses what: the difference of two worlds.",
+    "acl:plan-guarded": "A plan is applied once, whole, approved by another person, and never gives more than it shows.",
+    "acl:change-control": "From the first applied plan on, no file on disk decides who reads.",
+    "acl:access-tests": "Access tests stop a plan that breaks them, and name rules whose loss they would not notice.",
     "acl:labels-guarded": "A used label cannot be removed; a reordering or another default needs a knowing yes.",
     # ---- audit
     "audit:durable-before-answer": "An acknowledged event survives the death of its process at any moment.",
@@ -150,7 +157,7 @@ CONTROLS: dict[str, str] = {
     "retrieval:audit-before-answer": "An answer whose event is not durable does not leave.",
     "retrieval:bounded-refill": "A stale or flooded store costs bounded work and an incomplete answer, never a leak.",
     "retrieval:stale-permissions": "Permissions confirmed too long ago are withheld.",
-    "retrieval:staleness-of-open-sources": "A caller's own limit of age looks at what is open to the caller, at nothing else.",
+    "retrieval:staleness-of-open-sources": "A caller's own limit of age looks only at what is open to the caller.",
     "retrieval:filter-narrows": "A caller's own filter can only narrow.",
     "retrieval:delegation-bound": "A delegation works only for its last hop, and ends with its parents.",
     "retrieval:context-bound": "A context keeps the two sides of the trust boundary apart across calls.",
@@ -166,7 +173,7 @@ CONTROLS: dict[str, str] = {
     "ingest:partial-listing": "An incomplete listing deletes and confirms nothing.",
     "ingest:quarantine-holds": "Quarantined content is never returned, and a release binds to one version.",
     "ingest:permission-sync": "A run of permissions opens no content and withholds whose permissions it cannot read.",
-    "ingest:permissions-of-this-content": "Other permissions are joined only with content that is still the indexed one.",
+    "ingest:permissions-of-this-content": "Other permissions meet only content that is still the indexed one.",
     "ingest:source-bound": "A source writes only its own documents and vouches for its own trust.",
     # ---- operations
     "ops:restore-serves-nothing": "A restored home serves nothing until directory and sources are read again.",

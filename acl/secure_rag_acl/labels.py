@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import sqlalchemy as sa
 import structlog
@@ -19,13 +19,15 @@ from secure_rag.database import tables as t
 from secure_rag.database.engine import write
 from secure_rag.errors import ConfigError, PolicyError
 from secure_rag.model import ids
-from secure_rag.model.ids import LabelId, Micros, TenantKey
+from secure_rag.model.ids import LabelId, Micros, PrincipalId, TenantKey
 from secure_rag_acl.data_files import DataFile, read_bytes
 from secure_rag_acl.fields import CompartmentName, Native, ShortName, StrictModel
+from secure_rag_acl.policy_files import LABELS, Bundle, latest, store, under_control
 from secure_rag_acl.tenancy import ensure_tenant
 from secure_rag_acl.yaml_files import parse_yaml
 
 _log = structlog.get_logger(__name__)
+PLAN_HINT: Final = "this may widen access, so it needs a plan: `secure-rag acl plan --labels -f labels.yaml`"
 
 
 def _guid(value: str) -> LabelId:
@@ -142,15 +144,18 @@ def import_labels(
 ) -> LabelsReport:
     """Make the taxonomy of a tenant what a file says.
 
+    Where labels guard documents already, another order is a matter for a plan; under change control, all that may
+    widen access is.
+
     Args:
         engine: one that can write.
         document: the file.
         actor: principal who imports; for the log.
         now: when it happens; for the log.
-        accept_changes: allow what might widen access: another order, default or threshold, or a name that moves.
+        accept_changes: allow what might widen access: another default or threshold, or a name that moves.
 
     Raises:
-        ConfigError: a change needs `accept_changes`, or removes what is used; nothing was changed.
+        ConfigError: a change needs a plan or `accept_changes`, or removes what is used; nothing was changed.
         UnavailableError: the database could not be written; nothing was changed.
     """
     _check(document)
@@ -159,13 +164,59 @@ def import_labels(
         stored = _stored(connection, tenant)
         _refuse_removal_of_used(connection, tenant, document, stored)
         widening = tuple(_widening(connection, tenant, document, stored))
+        if widening and _needs_plan(connection, tenant, document, stored):
+            raise document.error((), f"{'; '.join(widening)} ({PLAN_HINT})")
         if widening and not accept_changes:
             raise document.error(
                 (), "; ".join(widening) + " (this may widen access: accept the changes knowingly)"
             )
         report = _apply(connection, tenant, document, stored, widening)
+        if report.changes and latest(connection, tenant, LABELS) is not None:
+            # What is in force and the last version must be the same, or a plan would start from something else.
+            bundle = Bundle(document.model_dump_json(indent=1))
+            by = PrincipalId(actor)
+            store(connection, tenant, LABELS, bundle, author=by, now=now, note="imported; narrows only")
     _log.info("labels_imported", actor=actor, tenant=document.tenant, version=report.version, at=now)
     return report
+
+
+def replace_labels(connection: sa.Connection, document: LabelsFile) -> LabelsReport:
+    """Make the taxonomy of a tenant what an applied plan says.
+
+    Args:
+        connection: inside a write transaction.
+        document: the file.
+
+    Raises:
+        ConfigError: the file is inconsistent or removes what is used.
+    """
+    _check(document)
+    tenant = ensure_tenant(connection, document.tenant)
+    stored = _stored(connection, tenant)
+    _refuse_removal_of_used(connection, tenant, document, stored)
+    widening = tuple(_widening(connection, tenant, document, stored))
+    return _apply(connection, tenant, document, stored, widening)
+
+
+def loosened_by_labels(connection: sa.Connection, tenant: TenantKey, document: LabelsFile) -> tuple[str, ...]:
+    """Sentences about what a taxonomy might let happen that it does not let happen now.
+
+    Raises:
+        ConfigError: the file is inconsistent or removes what is used.
+    """
+    _check(document)
+    stored = _stored(connection, tenant)
+    _refuse_removal_of_used(connection, tenant, document, stored)
+    return tuple(_widening(connection, tenant, document, stored))
+
+
+def _needs_plan(connection: sa.Connection, tenant: TenantKey, document: LabelsFile, stored: _Stored) -> bool:
+    if under_control(connection, tenant):
+        return True
+    new = {x.id: x for x in document.labels}
+    return _order(stored, new)[0] != _order(stored, new)[1] and _exists(
+        connection, tenant, t.document, t.document.c.class_id.is_not(None)
+    )
 
 
 def _check(document: LabelsFile) -> None:
@@ -254,9 +305,7 @@ def _widening(
 ) -> Iterator[str]:
     """Sentences about what might let somebody see more."""
     new = {x.id: x for x in document.labels}
-    both = [guid for guid in stored.labels if guid in new]
-    before = sorted(both, key=lambda x: stored.labels[x].priority)
-    after = sorted(both, key=lambda x: new[x].priority)
+    before, after = _order(stored, new)
     if before != after:
         yield "the order of existing labels changes: " + " < ".join(new[x].name for x in after)
     for guid, label in new.items():
@@ -267,6 +316,13 @@ def _widening(
         if moved is not None and moved.id != guid:
             yield f"the name {label.name!r} moves to another label, and files name labels by name"
     yield from _default_and_threshold(document, new, stored)
+
+
+def _order(stored: _Stored, new: dict[LabelId, LabelEntry]) -> tuple[list[LabelId], list[LabelId]]:
+    """Labels that stay, lowest first, as they are and as they would be."""
+    both = [guid for guid in stored.labels if guid in new]
+    before = sorted(both, key=lambda x: stored.labels[x].priority)
+    return before, sorted(both, key=lambda x: new[x].priority)
 
 
 def _default_and_threshold(

@@ -31,6 +31,14 @@ _log = structlog.get_logger(__name__)
 _ARITY: Final = 5
 
 
+class NotPermittedError(AuthenticationError):
+    """Somebody's roles do not allow an act. `action` says which."""
+
+    def __init__(self, action: Action, message: str) -> None:
+        super().__init__(message)
+        self.action = action
+
+
 class Role(StrEnum):
     """What somebody is for in managing the gate."""
 
@@ -186,14 +194,14 @@ class ManagementPolicy:
         """Let nobody past who may not.
 
         Raises:
-            AuthenticationError: names the roles that may, never what they would see.
+            NotPermittedError: names the roles that may, never what they would see.
         """
         if self.may(who, action, source, author):
             return
         able = sorted({row[1] for row in self._rows if row[0] == action.value and row[3] == "allow"})
         other = ", and not the author" if author == who.principal else ""
-        raise AuthenticationError(
-            f"{who.principal} may not {action.value}: that needs {' or '.join(able)}{other}"
+        raise NotPermittedError(
+            action, f"{who.principal} may not {action.value}: that needs {' or '.join(able)}{other}"
         )
 
 

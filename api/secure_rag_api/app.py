@@ -17,7 +17,7 @@ from starlette.responses import Response
 from secure_rag_api import openapi
 from secure_rag_api.limits import LastResort, Limits
 from secure_rag_api.problems import install_problems
-from secure_rag_api.routes import chunks, health, retrieve
+from secure_rag_api.routes import chunks, explain, health, retrieve
 from secure_rag_api.routes.calls import Calls, json_response
 from secure_rag_api.served import Retriever, ServedHome
 
@@ -49,6 +49,7 @@ def create_app(service: ServedHome, *, publish_contract: bool = False) -> FastAP
     install_problems(app)
     app.include_router(retrieve.router(calls, service.retriever))
     app.include_router(chunks.router(calls, service.retriever))
+    app.include_router(explain.router(calls, service.explainer))
     app.include_router(health.router(service.ready))
     if publish_contract:
         app.add_api_route("/openapi.json", _contract_route(app), include_in_schema=False)

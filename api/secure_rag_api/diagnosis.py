@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
@@ -19,10 +19,11 @@ from secure_rag.database.health import SourceHealth
 from secure_rag.database.tables import DocumentState
 from secure_rag.errors import SecureRagError
 from secure_rag.retrieval.authorize import is_stale
+from secure_rag_api.change_control import proposals
 from secure_rag_api.private_files import open_to_others
 from secure_rag_ingestion.parsing.layers import unmet
 from secure_rag_ingestion.parsing.sandbox import default_requirements
-from secure_rag_ingestion.runs import Outcome, RunStatus
+from secure_rag_ingestion.runs import Outcome, RunKind, RunStatus
 from secure_rag_ingestion.sources import load_manifest
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def diagnose(opened: Installation) -> Diagnosis:
         found.sources = health.sources(connection)
         found.problems += _directory(opened, connection)
         found.problems += _sources(opened, connection, found.sources)
+        found.problems += proposals(connection)
         found.problems += _names(connection)
         found.problems += _vectors(connection)
     return found
@@ -203,35 +205,49 @@ def _sources(opened: Installation, connection: sa.Connection, sources: list[Sour
                 f"{name}: {documents(source.default_label_documents)} labelled {label}, the label of what has"
                 " none; `default_label` in its source.yaml gives another"
             )
-        yield from _last_run(connection, source, name)
+        yield from _last_runs(connection, source, name)
 
 
-def _last_run(connection: sa.Connection, source: SourceHealth, name: str) -> Iterator[str]:
-    r, s, i = t.run.c, t.source.c, t.run_item.c
-    head = connection.execute(
-        sa.select(r.id, r.public_id, r.status, r.detail, s.manifest)
-        .select_from(t.source)
+def _last_runs(connection: sa.Connection, source: SourceHealth, name: str) -> Iterator[str]:
+    """The last run of content, and the last one of permissions that came after it."""
+    r, s = t.run.c, t.source.c
+    registered = connection.execute(
+        sa.select(s.id, s.manifest)
         .join(t.tenant, t.tenant.c.id == s.tenant_id)
-        .outerjoin(t.run, r.source_id == s.id)
         .where(t.tenant.c.name == source.tenant, s.name == source.name)
-        .order_by(r.id.desc())
-        .limit(1)
-    ).one_or_none()
-    if head is None:
-        return
+    ).one()
     try:
-        load_manifest(Path(head.manifest))
+        load_manifest(Path(registered.manifest))
     except SecureRagError as error:
         yield f"{name}: {error}"
-    if head.id is None:
+    content, permissions = (
+        connection.execute(
+            sa.select(r.id, r.public_id, r.status, r.detail)
+            .where(r.source_id == registered.id, (r.kind == RunKind.CONTENT.value) == of_content)
+            .order_by(r.id.desc())
+            .limit(1)
+        ).one_or_none()
+        for of_content in (True, False)
+    )
+    if content is None:
         yield f"{name}: never run: `secure-rag ingest run`"
-        return
-    if head.status not in (RunStatus.COMPLETED, RunStatus.RUNNING):
-        yield f"{name}: its last run {head.public_id} was {head.status}: {head.detail}"
+    else:
+        yield from _run(connection, name, "its last run", content)
+    if permissions is not None and (content is None or permissions.id > content.id):
+        yield from _run(connection, name, "its last run of permissions", permissions)
+
+
+def _run(connection: sa.Connection, name: str, what: str, run: sa.Row[*tuple[Any, ...]]) -> Iterator[str]:
+    i, d = t.run_item.c, t.document.c
+    if run.status not in (RunStatus.COMPLETED, RunStatus.RUNNING):
+        yield f"{name}: {what} {run.public_id} was {run.status}: {run.detail}"
+    # A later run of the other kind may have brought some of them back.
+    withheld = sa.or_(i.document_id.is_(None), d.state == int(DocumentState.WITHHELD))
     failed: dict[str, int] = dict(
         connection.execute(
             sa.select(i.reason, sa.func.count())
-            .where(i.run_id == head.id, i.outcome == Outcome.FAILED.value)
+            .outerjoin(t.document, d.id == i.document_id)
+            .where(i.run_id == run.id, i.outcome == Outcome.FAILED.value, withheld)
             .group_by(i.reason)
         ).all()
     )
@@ -239,8 +255,8 @@ def _last_run(connection: sa.Connection, source: SourceHealth, name: str) -> Ite
     if failed:
         total = documents(sum(failed.values()))
         yield (
-            f"{name}: {total} failed in its last run and are withheld ({reasons}):"
-            f" `secure-rag runs show {head.public_id} --outcome failed`"
+            f"{name}: {total} failed in {what} and are withheld ({reasons}):"
+            f" `secure-rag runs show {run.public_id} --outcome failed`"
         )
 
 

@@ -9,7 +9,10 @@ from typing import Protocol
 from secure_rag.model.decisions import Answer
 from secure_rag.model.subject import CallerIdentity
 from secure_rag.retrieval.request import RetrievalRequest
+from secure_rag_acl.access_lists import DocumentsPage, ReadersPage
+from secure_rag_acl.explain_account import Account
 from secure_rag_api.auth.tokens import Authenticator
+from secure_rag_api.explaining import Asker, ExplainRequest, ListRequest
 from secure_rag_api.rate import RateLimiter
 
 
@@ -34,12 +37,32 @@ class Retriever(Protocol):
         ...
 
 
+class Explainer(Protocol):
+    """Explains to who manages. Every method blocks and is called from worker threads.
+
+    Each raises `NotFoundError` for what is not there and for what the asker may not be told, alike.
+    """
+
+    def explain(self, asker: Asker, asked: ExplainRequest) -> Account:
+        """Why a document may be read, or not."""
+        ...
+
+    def who_can(self, asker: Asker, asked: ListRequest) -> ReadersPage:
+        """Who may read a document."""
+        ...
+
+    def what_can(self, asker: Asker, asked: ListRequest) -> DocumentsPage:
+        """What somebody may read."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ServedHome:
     """An open home.
 
     Attributes:
         retriever: the query flow.
+        explainer: explanations and access lists.
         tokens: who calls.
         limiter: how often.
         ready: names of what keeps it from serving, none when it may; for the log only.
@@ -47,6 +70,7 @@ class ServedHome:
     """
 
     retriever: Retriever
+    explainer: Explainer
     tokens: Authenticator
     limiter: RateLimiter
     ready: Callable[[], list[str]]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from secure_rag_api.auth.setup import verifier_of
+from secure_rag_api.explaining import Explaining
 from secure_rag_api.rate import RateLimiter
 from secure_rag_api.served import ServedHome
+from secure_rag_api.stale_sources import StalenessWatch
 
 if TYPE_CHECKING:
     from secure_rag_api.wiring import Installation
@@ -26,12 +28,17 @@ def served_home(opened: Installation, host: str) -> ServedHome:
     if opened.remote_store is not None:
         opened.remote_store.follow()
 
+    watch = StalenessWatch(opened)
+    opened.closing.callback(watch.close)
+    watch.start()
+
     def not_ready() -> list[str]:
         checks = {"vector store": retrieval.store.ready(), "audit log": opened.audit.ready()}
         return [name for name, good in checks.items() if not good]
 
     return ServedHome(
         retriever=retrieval,
+        explainer=Explaining(opened),
         tokens=tokens,
         limiter=RateLimiter(opened.settings.requests_per_minute, opened.clock),
         ready=not_ready,

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from secure_rag.audit.log import AuditLog, AuditOptions
 from secure_rag.audit.signing import create_keys, load_digest_key, load_signer
 from secure_rag.config import Settings, load_settings
+from secure_rag.database import tables as t
 from secure_rag.database.contexts import ContextLedger
 from secure_rag.database.documents import PublicIds
 from secure_rag.database.engine import open_engine
@@ -41,6 +42,7 @@ from secure_rag.retrieval.service import RetrievalService
 from secure_rag.stores.embedded import EmbeddedStore
 from secure_rag_acl.casbin_engine import CasbinEngine
 from secure_rag_acl.explain import explain_row
+from secure_rag_acl.management import ManagementPolicy
 from secure_rag_api.clock import SystemClock
 from secure_rag_api.private_files import make_private_folder, write_private
 from secure_rag_ingestion.chunking.chunker import Chunker, TokenCounter
@@ -82,6 +84,11 @@ class Installation:
     def policy(self) -> CasbinEngine:
         """The policy engine; refuses to exist when its start-up checks fail."""
         return CasbinEngine()
+
+    @cached_property
+    def management(self) -> ManagementPolicy:
+        """Who may manage what."""
+        return ManagementPolicy()
 
     @cached_property
     def ids(self) -> PublicIds:
@@ -195,6 +202,11 @@ class Installation:
         if found is None:
             raise NotFoundError(f"there is no tenant {name!r}; importing its labels or directory creates it")
         return found
+
+    def tenant_names(self) -> list[str]:
+        """Every tenant of the home."""
+        with self.reader.connect() as connection:
+            return list(connection.execute(sa.select(t.tenant.c.name).order_by(t.tenant.c.name)).scalars())
 
     def close(self) -> None:
         """Close everything that was opened; what is closed already stays so."""

@@ -16,8 +16,9 @@ from secure_rag.database.documents import put_findings
 from secure_rag.database.tables import DocumentState
 from secure_rag.errors import StoreError
 from secure_rag.model.ids import NEVER, DocumentKey, Micros
+from secure_rag.model.permissions import NARROWER
 from secure_rag_ingestion.retagging import Retagged
-from secure_rag_ingestion.tagging.narrower import NARROWER, narrower_findings
+from secure_rag_ingestion.tagging.narrower import narrower_findings
 from secure_rag_ingestion.tagging.tagger import Tag, Tagger
 
 _STAGES = (

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from sqlalchemy.exc import SQLAlchemyError
 
 from secure_rag.audit import reading
 from secure_rag.audit.retention import cutoff
@@ -15,7 +16,8 @@ from secure_rag.audit.signing import PUBLIC_KEY, load_public_key
 from secure_rag.audit.verify import verify as verify_log
 from secure_rag.config import load_settings
 from secure_rag.database.home import Home
-from secure_rag.errors import ConfigError, NotFoundError
+from secure_rag.errors import AuthenticationError, ConfigError, NotFoundError, SecureRagError
+from secure_rag_acl.management import Action
 from secure_rag_api.cli.boundary import ExitCode
 from secure_rag_api.cli.operation import operating
 from secure_rag_api.cli.options import HomeOption, JsonOption, TenantOption
@@ -42,8 +44,7 @@ def tail(
     json_output: JsonOption = False,
 ) -> None:
     """The last events, of all tenants unless one is named. With --json one line per event."""
-    # Nothing else of the home is opened: the log is read also when the rest of it is damaged.
-    operator(load_settings(home))
+    _permit(home, tenant)
     log = Home(home).audit
     events = reading.tail(log, n, tenant, kind) if event_id is None else (_found(log, event_id),)
     for event in events:
@@ -54,6 +55,25 @@ def tail(
             typer.echo(
                 printable(f"{when(event.at)} {event.tenant or '-'} {event.kind} {event.event_id} {body}")
             )
+
+
+def _permit(home: Path, tenant: str | None) -> None:
+    """Let only those read the log whose roles allow it, in every tenant unless one is named.
+
+    Raises:
+        AuthenticationError: they do not, or the OS user is no operator.
+    """
+    operator(load_settings(home))
+    try:
+        with operating(home) as work:
+            for name in work.opened.tenant_names() if tenant is None else [tenant]:
+                work.require(Action.AUDIT_READ, name)
+    except AuthenticationError:
+        raise
+    except (SecureRagError, SQLAlchemyError):
+        # The log is read also when the rest of the home is damaged. Then no role can be read, and whoever operates
+        # the home could read the file itself.
+        return
 
 
 def _found(log: Path, event_id: str) -> reading.AuditEvent:
@@ -71,7 +91,7 @@ def verify(
     json_output: JsonOption = False,
 ) -> None:
     """Find changed, removed, reordered and cut rows. Exit code 1 when something is wrong."""
-    operator(load_settings(home))
+    _permit(home, None)
     place = Home(home)
     report = verify_log(place.audit, load_public_key(public_key or place.keys / PUBLIC_KEY), checkpoint)
     if json_output:

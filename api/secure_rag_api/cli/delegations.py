@@ -14,6 +14,7 @@ from secure_rag.database.delegations import Limits, create_delegation, revoke_de
 from secure_rag.database.engine import write
 from secure_rag.errors import InvalidRequestError, PolicyError
 from secure_rag.model.ids import Compartment, LabelId, Micros, TenantKey
+from secure_rag_acl.management import Action
 from secure_rag_api.cli.operation import operating
 from secure_rag_api.cli.options import HomeOption, JsonOption, TenantOption, instant, principal, tenant_name
 from secure_rag_api.cli.output import emit, show_table, when
@@ -72,6 +73,7 @@ def create(
         subject = None if for_ is None else principal(for_)
         opened, now = work.opened, work.opened.clock.now()
         name = tenant_name(opened.settings, tenant)
+        work.require(Action.DELEGATIONS_MANAGE, name)
         key = opened.tenant_key(name)
         limits = _limits(opened, key, label, source, compartment, purpose)
         end = instant(expires) if expires else Micros(now + _HOUR)
@@ -111,6 +113,7 @@ def revoke(
     with operating(home) as work:
         opened = work.opened
         name = tenant_name(opened.settings, tenant)
+        work.require(Action.DELEGATIONS_MANAGE, name)
         key = opened.tenant_key(name)
         with write(opened.engine) as connection:
             ended = revoke_delegation(connection, key, delegation, opened.clock.now())
@@ -124,7 +127,9 @@ def list_(home: HomeOption, tenant: TenantOption = None, json_output: JsonOption
     """Delegations that have not ended. An empty limit means: as far as the agent's own grant goes."""
     with operating(home) as work:
         opened = work.opened
-        key = opened.tenant_key(tenant_name(opened.settings, tenant))
+        name = tenant_name(opened.settings, tenant)
+        work.require(Action.DELEGATIONS_MANAGE, name)
+        key = opened.tenant_key(name)
         with opened.reader.connect() as connection:
             rows = connection.execute(_live(key, opened.clock.now())).all()
     shown = [(*row[:4], when(row.valid_to), row.parent, row.label, *map(_names, row[7:])) for row in rows]

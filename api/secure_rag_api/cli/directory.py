@@ -11,6 +11,7 @@ import typer
 from secure_rag.database import tables as t
 from secure_rag_acl.identity_exports import DirectoryFormat, load_identities
 from secure_rag_acl.labels import load_labels
+from secure_rag_acl.management import Action
 from secure_rag_api.cli.boundary import ExitCode
 from secure_rag_api.cli.operation import operating
 from secure_rag_api.cli.options import HomeOption, JsonOption, TenantOption, tenant_name
@@ -49,6 +50,7 @@ def import_(
     """Import a directory. All of it takes effect at once, or none. Exit code 1 when something is left doubtful."""
     with operating(home) as work:
         found = load_identities(file, kind, identity)
+        work.require(Action.DIRECTORY_IMPORT, found.document.tenant)
         report = apply_directory(work.opened, found.document, work.actor, forget or ())
     said = {**report.to_dict(), "notes": list(found.notes)}
     emit(said) if json_output else show_pairs(said)
@@ -67,7 +69,9 @@ def import_labels_(
 ) -> None:
     """Import the label taxonomy and the compartments of a tenant."""
     with operating(home) as work:
-        report = apply_labels(work.opened, load_labels(file), work.actor, accept_changes=accept_changes)
+        document = load_labels(file)
+        work.require(Action.LABELS_APPLY, document.tenant)
+        report = apply_labels(work.opened, document, work.actor, accept_changes=accept_changes)
     emit(report.to_dict()) if json_output else show_pairs(report.to_dict())
 
 

@@ -9,6 +9,7 @@ import typer
 
 from secure_rag.model.decisions import Reason
 from secure_rag.model.subject import CallerIdentity
+from secure_rag_acl.management import Action
 from secure_rag_api.asking import Withheld, caller_of, withheld
 from secure_rag_api.cli.boundary import ExitCode
 from secure_rag_api.cli.operation import operating
@@ -58,6 +59,8 @@ def doctor(
         caller: CallerIdentity | None = None
         if as_ is not None or delegation is not None or app is not None:
             name = tenant_name(work.opened.settings, tenant)
+            if as_ != work.actor:
+                work.require(Action.ACT_AS, name)
             caller = caller_of(work.opened, name, subject=as_, app=app, delegation=delegation)
             asked = {"caller": caller.caller, "subject": as_, "delegation": delegation, "purpose": purpose}
             work.record("doctor", asked, tenant=name)

@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from secure_rag.errors import SecureRagError
+from secure_rag.errors import ConfigError, SecureRagError
+from secure_rag_acl.management import Action
 from secure_rag_api.cli.boundary import ExitCode, complain
 from secure_rag_api.cli.operation import Operation, operating
 from secure_rag_api.cli.options import HomeOption, JsonOption, TenantOption
@@ -22,6 +23,7 @@ from secure_rag_api.permission_syncing import chosen_sources, sync_source
 from secure_rag_ingestion.permission_sync import SyncReport
 from secure_rag_ingestion.pipeline import RunReport
 from secure_rag_ingestion.runs import Outcome, RunItem, RunStatus
+from secure_rag_ingestion.sources import load_manifest
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -48,7 +50,7 @@ def run(
     sources could not be run.
     """
     with operating(home) as work:
-        found = find_manifests(work.opened, manifests or [])
+        found = _permitted(work, find_manifests(work.opened, manifests or []), named=bool(manifests))
         reports = [_run(work, x, alone=len(found) == 1, json_output=json_output) for x in found]
     done = [x for x in reports if x is not None]
     if not json_output:
@@ -73,7 +75,7 @@ def permissions(
     changed or failed, and one per source. Exit code 1 when there was such a failure, or a run did not complete.
     """
     with operating(home) as work:
-        found = chosen_sources(work.opened, tenant, source)
+        found = _permitted(work, chosen_sources(work.opened, tenant, source), named=source is not None)
         reports = [_sync(work, x, alone=len(found) == 1, json_output=json_output) for x in found]
     done = [x for x in reports if x is not None]
     if not json_output:
@@ -81,6 +83,31 @@ def permissions(
         show_table(("tenant", "source", "status", "outcomes", "run"), rows)
     bad = any(x.status is not RunStatus.COMPLETED or x.outcomes.get(Outcome.FAILED) for x in done)
     raise typer.Exit(ExitCode.ATTENTION if bad or len(done) < len(reports) else ExitCode.DONE)
+
+
+def _permitted(work: Operation, found: list[Path], *, named: bool) -> list[Path]:
+    """Sources that the operator may run. Those that she named must all be; of all others, those that are.
+
+    Raises:
+        NotPermittedError: one that was named is not, or of those that there are none is.
+    """
+    about: list[tuple[Path, str, str]] = []
+    for path in found:
+        try:
+            manifest = load_manifest(path)
+        except ConfigError:
+            # Running it says what is wrong, and needs no right: nothing is read.
+            about.append((path, "", ""))
+        else:
+            about.append((path, manifest.tenant, manifest.id))
+    allowed = [
+        path for path, tenant, name in about if not tenant or work.may(Action.INGEST_RUN, tenant, name)
+    ]
+    if named or not allowed:
+        for _, tenant, name in about:
+            if tenant:
+                work.require(Action.INGEST_RUN, tenant, name)
+    return found if named else allowed
 
 
 def _sync(work: Operation, manifest: Path, *, alone: bool, json_output: bool) -> SyncReport | None:
@@ -145,6 +172,9 @@ def show_reports(reports: list[RunReport]) -> None:
         for r in reports
     ]
     show_table(("tenant", "source", "status", "outcomes", "chunks embedded", "run"), rows)
+    for r in reports:
+        if r.detail:
+            typer.echo(printable(f"! {r.tenant}/{r.source}: {r.detail}"))
 
 
 def _json_lines(manifest: Path) -> nullcontext[Callable[[RunItem, int], None]]:

@@ -9,8 +9,12 @@ import typer
 from secure_rag_api.cli import (
     acl,
     acl_drift,
+    acl_explain,
+    acl_lint,
     acl_parity,
+    acl_plan,
     acl_revoke,
+    acl_test,
     audit,
     backup,
     conform,
@@ -22,6 +26,7 @@ from secure_rag_api.cli import (
     init,
     quarantine,
     retrieve,
+    roles,
     runs,
     serve,
     token,
@@ -49,6 +54,18 @@ app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.command("upgrade")(upgrade.upgrade)
 acl.app.command("parity")(acl_parity.show_parity)
+acl.app.command("explain")(acl_explain.explain)
+acl.app.command("who-can")(acl_explain.who_can)
+acl.app.command("what-can")(acl_explain.what_can)
+acl.app.command("plan")(acl_plan.plan)
+acl.app.command("show")(acl_plan.show)
+acl.app.command("approve")(acl_plan.approve)
+acl.app.command("apply")(acl_plan.apply)
+acl.app.command("history")(acl_plan.history)
+acl.app.command("diff")(acl_plan.diff)
+acl.app.command("revert")(acl_plan.revert)
+acl.app.command("lint")(acl_lint.lint)
+acl.app.command("test")(acl_test.run_tests)
 acl.app.command("revoke")(acl_revoke.revoke)
 acl.app.command("revocations")(acl_revoke.revocations)
 acl.app.command("lift")(acl_revoke.lift)
@@ -58,6 +75,7 @@ app.add_typer(
 )
 app.add_typer(directory.app, name="directory", help="Users, groups, applications, agents and their grants.")
 app.add_typer(directory.labels_app, name="labels", help="Sensitivity labels and compartments.")
+app.add_typer(roles.app, name="roles", help="Who manages what.")
 app.add_typer(ingest.app, name="ingest", help="Bring documents and their permissions into the index.")
 app.add_typer(runs.app, name="runs", help="What ingest runs did.")
 app.add_typer(quarantine.app, name="quarantine", help="Documents that detectors held back.")

@@ -12,6 +12,7 @@ from secure_rag.database.quarantine import Review, ReviewedDocument
 from secure_rag.database.tables import DocumentState
 from secure_rag.errors import InvalidRequestError, PolicyError
 from secure_rag.model.findings import Finding
+from secure_rag_acl.management import Action
 from secure_rag_api.cli.operation import operating
 from secure_rag_api.cli.options import HomeOption, JsonOption
 from secure_rag_api.cli.output import emit, printable, printable_lines, show_pairs, show_table, when
@@ -38,6 +39,7 @@ def list_(home: HomeOption, json_output: JsonOption = False) -> None:
                 "detectors": sorted({f.detector for f in db.findings(connection, x)}),
             }
             for x in db.quarantined(connection)
+            if work.may(Action.QUARANTINE_REVIEW, x.tenant, x.source)
         ]
     if json_output:
         emit(rows)
@@ -59,6 +61,7 @@ def show(
     with operating(home) as work:
         with work.opened.reader.connect() as connection, connection.begin():
             found = db.find(connection, document)
+            work.require(Action.QUARANTINE_REVIEW, found.tenant, found.source)
             findings = db.findings(connection, found)
             reviews = db.reviews(connection, found)
             held = found.state is DocumentState.QUARANTINED
@@ -89,6 +92,9 @@ def release(
         if not note.strip():
             raise InvalidRequestError("--note: say why it is harmless")
         now = work.opened.clock.now()
+        with work.opened.reader.connect() as reading:
+            held = db.find(reading, document)
+        work.require(Action.QUARANTINE_REVIEW, held.tenant, held.source)
         with write(work.opened.engine) as connection:
             try:
                 found = db.release(

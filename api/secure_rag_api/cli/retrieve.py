@@ -11,6 +11,7 @@ import typer
 from secure_rag.model.decisions import Answer, Filter, Retrieved
 from secure_rag.retrieval.request import RetrievalRequest
 from secure_rag_acl.explain import Explanation, LockExplanation
+from secure_rag_acl.management import Action
 from secure_rag_api.asking import caller_of, explain_answer, withheld
 from secure_rag_api.cli.doctor import problems_of, readable
 from secure_rag_api.cli.operation import operating
@@ -71,6 +72,9 @@ def retrieve(
         )
         opened = work.opened
         name = tenant_name(opened.settings, tenant)
+        if as_ != work.actor:
+            # Before anything is looked up: what does not exist is nobody's business who may not act as others.
+            work.require(Action.ACT_AS, name)
         caller = caller_of(opened, name, subject=as_, app=app, delegation=delegation)
         asked = {
             "caller": caller.caller,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -10,7 +11,8 @@ import typer
 
 from secure_rag.database import tables as t
 from secure_rag.errors import NotFoundError
-from secure_rag_api.cli.operation import operating
+from secure_rag_acl.management import Action
+from secure_rag_api.cli.operation import Operation, operating
 from secure_rag_api.cli.options import HomeOption, JsonOption
 from secure_rag_api.cli.output import emit, show_pairs, show_table, when
 from secure_rag_ingestion.runs import Outcome
@@ -20,6 +22,7 @@ _COLUMNS: tuple[str, ...] = (
     "run",
     "tenant",
     "source",
+    "reads",
     "status",
     "started",
     "finished",
@@ -42,7 +45,7 @@ def list_(
 ) -> None:
     """Runs, newest first."""
     with operating(home) as work, work.opened.reader.connect() as connection:
-        shown = [_shown(row) for row in connection.execute(_runs().limit(limit)).all()]
+        shown = [_shown(row) for row in islice(_readable(work, connection), limit)]
     if json_output:
         emit([dict(zip(_COLUMNS, x, strict=True)) for x in shown])
     else:
@@ -61,6 +64,7 @@ def show(
         head = connection.execute(_runs().where(t.run.c.public_id == run)).one_or_none()
         if head is None:
             raise NotFoundError(f"there is no run {run!r}; `secure-rag runs list` shows what there is")
+        work.require(Action.RUNS_READ, head.tenant, head.source)
         items = [_item(row) for row in connection.execute(_items(run, outcome)).all()]
     summary = dict(zip(_COLUMNS, _shown(head), strict=True))
     if json_output:
@@ -69,6 +73,17 @@ def show(
     show_pairs(summary)
     columns = ("item", "outcome", "reason", "detail", "chunks", "total_ms")
     show_table(columns, [[x[c] for c in columns] for x in items])
+
+
+def _readable(work: Operation, connection: sa.Connection) -> Iterator[sa.Row[*tuple[Any, ...]]]:
+    """Runs of the sources whose runs the operator may read, newest first."""
+    known: dict[tuple[str, str], bool] = {}
+    for row in connection.execute(_runs()):
+        key = (str(row.tenant), str(row.source))
+        if key not in known:
+            known[key] = work.may(Action.RUNS_READ, *key)
+        if known[key]:
+            yield row
 
 
 def _items(run: str, outcome: Outcome | None) -> sa.Select[*tuple[Any, ...]]:
@@ -112,6 +127,7 @@ def _shown(row: sa.Row[*tuple[Any, ...]]) -> Sequence[object]:
         row.public_id,
         row.tenant,
         row.source,
+        row.kind,
         row.status,
         when(row.started_at),
         when(row.finished_at),

@@ -17,7 +17,7 @@ from secure_rag.errors import AuthenticationError, UnavailableError
 from secure_rag.model.ids import PrincipalId
 from secure_rag_api.permission_syncing import sync_source
 from secure_rag_api.revoking import revoke, visible
-from secure_rag_ingestion import permission_sync
+from secure_rag_ingestion.connectors.filesystem import FilesystemConnector
 from secure_rag_ingestion.permission_sync import SyncReport
 from secure_rag_ingestion.runs import RunItem
 from tests.controls import control
@@ -138,7 +138,7 @@ def test_what_a_content_run_failed_on_stays_withheld(
     assert sync(world, wiki)[1] == {}
     assert world.state("wiki/a.txt") == "withheld"
     wiki.rules = BEN
-    assert "a.txt" not in {x for x in readers(world, "user:ben")}
+    assert "a.txt" not in readers(world, "user:ben")
     sync(world, wiki)
     assert world.state("wiki/a.txt") == "withheld"
 
@@ -168,15 +168,14 @@ def test_a_file_that_changes_while_its_permissions_are_read_counts_as_changed(
 ) -> None:
     """The permissions are read first: a file that is the old one afterwards had them."""
     wiki.rules = BEN
-    connector = permission_sync.FilesystemConnector
-    real = connector.signature
+    real = FilesystemConnector.signature
 
-    def late(self: permission_sync.FilesystemConnector, name: str) -> str:
+    def late(self: FilesystemConnector, name: str) -> str:
         if name == "a.txt":
             wiki.write("a.txt", "Nothing at all, and now for everybody.")
         return real(self, name)
 
-    monkeypatch.setattr(connector, "signature", late)
+    monkeypatch.setattr(FilesystemConnector, "signature", late)
     assert sync(world, wiki)[1]["a.txt"] == ("failed", "content_changed")
 
 

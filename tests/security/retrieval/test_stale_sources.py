@@ -149,6 +149,6 @@ def test_permissions_of_single_documents_may_be_younger(world: World, clock: Fix
     with write(world.opened.engine) as connection:
         connection.execute(sa.update(t.document).values(acl_as_of=clock.at))
     assert retrieve(caller("user:ann"), ask).results
+    clock.at += HOUR
     with pytest.raises(StaleSourceError):
-        clock.at += HOUR
         retrieve(caller("user:ann"), replace(ask, k=1))

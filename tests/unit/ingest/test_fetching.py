@@ -72,7 +72,12 @@ def test_content_sidecar_and_time(root: Path) -> None:
     os.utime(root / "docs" / "plan.txt", ns=(0, 1_700_000_000_123_456_789))
     (root / "docs" / "plan.txt.acl.yaml").write_text("label: Confidential")
     fetched = fetch(root, "docs/plan.txt")
-    assert fetched == Fetched(b"version 1", b"label: Confidential", Micros(1_700_000_000_123_456))
+    inode = (root / "docs" / "plan.txt").stat().st_ino
+    signature = f"9:1700000000123456789:{inode}"
+    time = Micros(1_700_000_000_123_456)
+    assert fetched == Fetched(b"version 1", b"label: Confidential", time, signature=signature)
+    with FilesystemConnector(root, 0) as connector:
+        assert connector.signature("docs/plan.txt") == signature
 
 
 def test_times_beyond_the_database_are_bounded(root: Path) -> None:
