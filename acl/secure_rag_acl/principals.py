@@ -4,6 +4,8 @@ Invariants
 - The most specific kind of line that knows a name decides: exact, identifier, pattern, mail. If two lines mean
   different principals the name is ambiguous and means nobody.
 - Everyone-like names mean somebody by an exact line only.
+- What the directory has under an address or identifier is of the kind that the source calls the name: an account under
+  the address of a group is not the group.
 - Two names become one principal only where the data owner says `merge: true`: lines that may come to the same
   principal are refused otherwise. Names of one person within one directory-kept kind are the directory's word.
 - Taking a line away never makes a reader set larger, unless the line contradicted another one.
@@ -84,6 +86,9 @@ class Resolution:
 
 
 _Found = PrincipalId | Gone | None
+_GROUP: Final = "group:"
+_WITH_KIND: Final = ("-user", "-group", "-app", "-group-owners")
+"""Ends of kinds that say whether a name is of a group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +257,7 @@ def _cover(
         def by_mail(native: NativePrincipal) -> _Found:
             if native.mail is None or not native.mail.lower().endswith(ending):
                 return None
-            return known.find(f"{MAIL}:{native.mail}")
+            return _of_its_kind(native, known.find(f"{MAIL}:{native.mail}"))
 
         def doubts(native: NativePrincipal, principal: PrincipalId) -> bool:
             return known.contradict(principal, identifier_aliases(native))
@@ -264,7 +269,7 @@ def _cover(
 
     def by_identifier(native: NativePrincipal) -> _Found:
         alias = next((x for x in identifier_aliases(native) if x.startswith(f"{prefix}:")), None)
-        return None if alias is None else known.find(alias)
+        return None if alias is None else _of_its_kind(native, known.find(alias))
 
     return _Cover(index, line, by_identifier, _never, _not_everyone)
 
@@ -284,6 +289,14 @@ def _from_table(
 
     values = frozenset(table.values())
     return _Cover(index, line, look, _never, values.__contains__, values=values)
+
+
+def _of_its_kind(native: NativePrincipal, found: _Found) -> _Found:
+    """What the directory has under a name, unless the one is a group and the other is none."""
+    kind = native.name.partition(":")[0]
+    if found is None or isinstance(found, Gone) or not kind.endswith(_WITH_KIND):
+        return found
+    return found if kind.endswith("-group") == found.startswith(_GROUP) else None
 
 
 def _never(native: NativePrincipal, principal: PrincipalId) -> bool:

@@ -15,7 +15,6 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,15 +24,15 @@ import structlog
 from secure_rag.database import documents as db
 from secure_rag.database.documents import StoredDocument
 from secure_rag.database.engine import write
-from secure_rag.database.revocations import fold
 from secure_rag.database.tables import DocumentState
-from secure_rag.errors import IngestionError, SecureRagError, UnavailableError
+from secure_rag.errors import IngestionError, UnavailableError
 from secure_rag.model.ids import Micros
 from secure_rag.model.labels import Taxonomy
 from secure_rag.ports import AuditSink, Clock, LivePermissions, PermissionMapper
 from secure_rag_ingestion.connectors.filesystem import FilesystemConnector
 from secure_rag_ingestion.failures import reason_of
 from secure_rag_ingestion.rereading import Reread, Rereader
+from secure_rag_ingestion.run_record import RunRecord
 from secure_rag_ingestion.runs import (
     Outcome,
     ReasonCode,
@@ -42,9 +41,8 @@ from secure_rag_ingestion.runs import (
     RunKind,
     RunStatus,
     begin_run,
-    end_run,
 )
-from secure_rag_ingestion.sources import RegisteredSource, confirm, lower_confirmation
+from secure_rag_ingestion.sources import RegisteredSource, lower_confirmation
 from secure_rag_ingestion.sync_writing import SyncWriter
 from secure_rag_ingestion.tagging.tagger import Tagger
 
@@ -148,21 +146,14 @@ class PermissionSync:
             run = begin_run(connection, tenant, key, self._actor, self._started_at, self._kind)
             lower_confirmation(connection, key, self._confirmed_at)
             stored = db.stored_documents(connection, key)
-        try:
-            self._audit("ingest_started", f"{run.public_id}-started", {"run": run.public_id})
+        tools = self._tools
+        record = RunRecord(
+            tools.engine, tools.audit, tools.clock, self._source, run, self._actor, self._kind, self._counted
+        )
+        with record.guarded():
+            record.started()
             status, detail = self._walk(run, stored)
-            return self._finish(run, status, detail, started)
-        except SecureRagError as error:
-            self._abandon(run, RunStatus.FAILED, str(error))
-            raise
-        except Exception as error:
-            self._abandon(run, RunStatus.FAILED, f"internal error: {type(error).__name__}")
-            raise IngestionError(
-                f"the run was stopped by an internal error: {type(error).__name__}"
-            ) from error
-        except BaseException:
-            self._abandon(run, RunStatus.INTERRUPTED, "the run was stopped")
-            raise
+            return self._finish(record, status, detail, started)
 
     # ---- all documents
 
@@ -228,9 +219,9 @@ class PermissionSync:
 
     # ---- the end
 
-    def _finish(self, run: RunHandle, status: RunStatus, detail: str, started: int) -> SyncReport:
+    def _finish(self, record: RunRecord, status: RunStatus, detail: str, started: int) -> SyncReport:
         report = SyncReport(
-            run_id=run.public_id,
+            run_id=record.run.public_id,
             tenant=self._source.manifest.tenant,
             source=self._source.manifest.id,
             status=status,
@@ -241,31 +232,9 @@ class PermissionSync:
             elapsed_us=(time.perf_counter_ns() - started) // 1000,
             write_us=self._write_ns // 1000,
         )
-        body = {"run": run.public_id, "status": status.value, "outcomes": report.outcomes}
-        self._audit("ingest_run", run.public_id, body)
-        with write(self._tools.engine) as connection:
-            now = self._tools.clock.now()
-            if status is RunStatus.COMPLETED and self._choose is None:
-                confirm(connection, self._source.key, self._confirmed_at)
-                fold(connection, self._source.tenant, self._confirmed_at, now)
-            end_run(connection, run, status, detail, now)
+        whole = status is RunStatus.COMPLETED and self._choose is None
+        record.ended(status, detail, self._confirmed_at if whole else None)
         return report
-
-    def _abandon(self, run: RunHandle, status: RunStatus, detail: str) -> None:
-        """Put on record that the run failed. What cannot be written now, the next run records as interrupted."""
-        detail = detail.encode("utf-8", "backslashreplace").decode("utf-8")
-        with suppress(UnavailableError), write(self._tools.engine) as connection:
-            end_run(connection, run, status, detail, self._tools.clock.now())
-        try:
-            body = {"run": run.public_id, "status": status.value, "outcomes": self._counted()}
-            self._audit("ingest_run", f"{run.public_id}-stopped", body)
-        except UnavailableError as error:
-            _log.error("run_end_not_audited", run=run.public_id, error=str(error))
-
-    def _audit(self, kind: str, event_id: str, body: Mapping[str, object]) -> None:
-        manifest = self._source.manifest
-        event = {"source": manifest.id, "by": self._actor, "reads": self._kind.value, **body}
-        self._tools.audit.record(manifest.tenant, kind, event_id, event)
 
     def _counted(self) -> dict[str, int]:
         return {name: count for name, count in sorted(self._outcomes.items()) if count}

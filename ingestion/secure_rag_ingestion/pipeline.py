@@ -16,7 +16,6 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -27,8 +26,7 @@ from secure_rag.database import documents as db
 from secure_rag.database.documents import StoredDocument
 from secure_rag.database.engine import write
 from secure_rag.database.erasure import erase
-from secure_rag.database.revocations import fold
-from secure_rag.errors import ConfigError, IngestionError, SecureRagError, StoreError, UnavailableError
+from secure_rag.errors import ConfigError, StoreError, UnavailableError
 from secure_rag.model.ids import DocumentKey, Micros
 from secure_rag.model.labels import Taxonomy
 from secure_rag.ports import LivePermissions, PermissionMapper
@@ -39,16 +37,17 @@ from secure_rag_ingestion.deletions import remove_missing
 from secure_rag_ingestion.failures import ItemFailedError, reason_of
 from secure_rag_ingestion.lane import Step, WriteLane
 from secure_rag_ingestion.preparing import RESERVED_TOKENS, Times, prepare
+from secure_rag_ingestion.run_record import RunRecord
 from secure_rag_ingestion.runs import (
     Outcome,
     ReasonCode,
     RunHandle,
     RunItem,
+    RunKind,
     RunStatus,
     begin_run,
-    end_run,
 )
-from secure_rag_ingestion.sources import RegisteredSource, confirm, lower_confirmation
+from secure_rag_ingestion.sources import RegisteredSource, lower_confirmation
 from secure_rag_ingestion.tagging.tagger import Tag, Tagger
 from secure_rag_ingestion.tools import Tools
 from secure_rag_ingestion.writing import Writer
@@ -126,23 +125,23 @@ class Run:
         """
         started = time.perf_counter_ns()
         run, stored, refusal = self._begin()
-        try:
+        tools = self._tools
+        record = RunRecord(
+            tools.engine,
+            tools.audit,
+            tools.clock,
+            self._source,
+            run,
+            self._actor,
+            RunKind.CONTENT,
+            self._outcomes,
+        )
+        with record.guarded():
             if refusal is not None:
-                raise refusal  # noqa: TRY301 -- ends like every other failure, on record
-            self._audit("ingest_started", f"{run.public_id}-started", {"run": run.public_id})
+                raise refusal
+            record.started()
             status, detail = self._walk(run, stored)
-            return self._finish(run, status, detail, started)
-        except SecureRagError as error:
-            self._abandon(run, RunStatus.FAILED, str(error))
-            raise
-        except Exception as error:
-            self._abandon(run, RunStatus.FAILED, f"internal error: {type(error).__name__}")
-            raise IngestionError(
-                f"the run was stopped by an internal error: {type(error).__name__}"
-            ) from error
-        except BaseException:
-            self._abandon(run, RunStatus.INTERRUPTED, "the run was stopped")
-            raise
+            return self._finish(record, status, detail, started)
 
     # ---- beginning and end
 
@@ -159,12 +158,12 @@ class Run:
                 refusal = error
         return run, stored, refusal
 
-    def _finish(self, run: RunHandle, status: RunStatus, detail: str, started: int) -> RunReport:
+    def _finish(self, record: RunRecord, status: RunStatus, detail: str, started: int) -> RunReport:
         if not erase(self._tools.engine, self._tools.clock.now()):
             waiting = "the bytes of deleted content are not yet out of the database files: another process holds them"
             detail = f"{detail}; {waiting}" if detail else waiting
         report = RunReport(
-            run_id=run.public_id,
+            run_id=record.run.public_id,
             tenant=self._source.manifest.tenant,
             source=self._source.manifest.id,
             status=status,
@@ -175,31 +174,8 @@ class Run:
             parse_us=sum(item.parse_us for item in self._items),
             embed_us=sum(item.embed_us for item in self._items),
         )
-        body = {"run": run.public_id, "status": status.value, "outcomes": report.outcomes}
-        self._audit("ingest_run", run.public_id, body)
-        with write(self._tools.engine) as connection:
-            now = self._tools.clock.now()
-            if status is RunStatus.COMPLETED:
-                confirm(connection, self._source.key, self._confirmed_at)
-                fold(connection, self._source.tenant, self._confirmed_at, now)
-            end_run(connection, run, status, detail, now)
+        record.ended(status, detail, self._confirmed_at if status is RunStatus.COMPLETED else None)
         return report
-
-    def _abandon(self, run: RunHandle, status: RunStatus, detail: str) -> None:
-        """Put on record that the run failed. What cannot be written now, the next run records as interrupted."""
-        detail = detail.encode("utf-8", "backslashreplace").decode("utf-8")
-        with suppress(UnavailableError), write(self._tools.engine) as connection:
-            end_run(connection, run, status, detail, self._tools.clock.now())
-        try:
-            body = {"run": run.public_id, "status": status.value, "outcomes": self._outcomes()}
-            self._audit("ingest_run", f"{run.public_id}-stopped", body)
-        except UnavailableError as error:
-            _log.error("run_end_not_audited", run=run.public_id, error=str(error))
-
-    def _audit(self, kind: str, event_id: str, body: Mapping[str, object]) -> None:
-        manifest = self._source.manifest
-        event = {"source": manifest.id, "by": self._actor, **body}
-        self._tools.audit.record(manifest.tenant, kind, event_id, event)
 
     def _outcomes(self) -> dict[str, int]:
         return dict(sorted(Counter(item.outcome.value for item in self._items).items()))

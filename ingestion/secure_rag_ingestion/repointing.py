@@ -26,13 +26,10 @@ _STAGES = (
     " origins TEXT NOT NULL, unresolved TEXT NOT NULL)",
     "CREATE TEMP TABLE repoint_document (document_id INTEGER PRIMARY KEY, tag INTEGER NOT NULL, seq INTEGER NOT NULL)",
 )
-_MOVED = (
-    "SELECT d.id FROM repoint_document r JOIN repoint_tag g ON g.n = r.tag JOIN document d ON d.id = r.document_id"
-    " WHERE d.class_id IS NOT g.class_id"
-)
 _END = (
-    "UPDATE document_class SET valid_to = MAX(:now, valid_from)"
-    f" WHERE valid_to = :never AND document_id IN ({_MOVED})"
+    "UPDATE document_class SET valid_to = MAX(:now, valid_from) WHERE valid_to = :never AND document_id IN"
+    " (SELECT d.id FROM repoint_document r JOIN repoint_tag g ON g.n = r.tag JOIN document d ON d.id = r.document_id"
+    " WHERE d.class_id IS NOT g.class_id)"
 )
 _BEGIN = (
     "INSERT INTO document_class (document_id, class_id, valid_from, valid_to)"

@@ -162,9 +162,10 @@ def revocations(
 def fold(connection: sa.Connection, tenant: TenantKey, began: Micros, now: Micros) -> int:
     """End revocations that a synchronisation has made needless; returns how many.
 
-    Needless are those of a person or agent who is no longer active, and those from a document whose locks no longer
-    admit them. A group's stays, since a member may be admitted by another entry, and so does one for everybody:
-    somebody decided that, and somebody ends it.
+    Needless are those of a person or agent who is no longer active, and those of a person from a document whose
+    locks, read at the source since, admit her in no way that can come back by time or by a line of a mapping. An
+    agent's stays, since it may act for somebody whom the locks admit, a group's, since a member may be admitted by
+    another entry, and one for everybody: somebody decided that, and somebody ends it.
 
     Args:
         connection: inside the write transaction that ends the synchronisation.
@@ -172,13 +173,18 @@ def fold(connection: sa.Connection, tenant: TenantKey, began: Micros, now: Micro
         began: when the synchronisation began; what was revoked later is not folded in by it.
         now: when they end.
     """
-    r, d, p = t.revocation.c, t.document.c, t.principal.c
+    r, d, p, s = t.revocation.c, t.document.c, t.principal.c, t.source.c
+    read_since = sa.and_(
+        # What is withheld has the permissions of another time; names that mean nobody may mean her tomorrow.
+        d.state.in_((int(DocumentState.LIVE), int(DocumentState.QUARANTINED))),
+        d.unresolved == "[]",
+        sa.or_(d.acl_as_of > r.valid_from, s.acl_as_of > r.valid_from),
+    )
     rows = connection.execute(
-        sa.select(
-            r.public_id, r.principal_id, r.document_id, d.state, d.class_id, p.kind, p.state.label("standing")
-        )
+        sa.select(r.public_id, r.principal_id, d.class_id, p.kind, p.state, read_since.label("read_since"))
         .select_from(t.revocation)
         .outerjoin(t.document, d.id == r.document_id)
+        .outerjoin(t.source, s.id == d.source_id)
         .outerjoin(t.principal, p.id == r.principal_id)
         .where(r.tenant_id == tenant, r.valid_to > now, r.valid_from < began)
     ).all()
@@ -186,30 +192,43 @@ def fold(connection: sa.Connection, tenant: TenantKey, began: Micros, now: Micro
     needless = [
         row.public_id
         for row in rows
-        if row.kind in ("member", "guest", "service", "agent") and _lost(view, tenant, row)
+        if row.kind in ("member", "guest", "service", "agent") and _lost(connection, view, tenant, row)
     ]
     for public_id in needless:
         lift(connection, tenant, public_id, BY_SYNC, now)
     return len(needless)
 
 
-def _lost(view: ReadView, tenant: TenantKey, row: Any) -> bool:  # noqa: ANN401 -- a row of the statement above
+def _lost(connection: sa.Connection, view: ReadView, tenant: TenantKey, row: Any) -> bool:  # noqa: ANN401 -- a row of the statement above
     """Whether somebody would have the revoked right no longer, were it not revoked."""
-    if row.standing in ("disabled", "deleted"):
+    if row.state in ("disabled", "deleted"):
         return True
-    if row.document_id is None or row.class_id is None:
+    if row.kind == "agent" or not row.read_since or row.class_id is None:
         return False
     key = ClassKey(row.class_id)
     cls = view.classes(tenant, [key]).get(key)
     everyone = view.principal(tenant, EVERYONE)
-    who = view.closure(tenant, PrincipalKey(row.principal_id))
-    if row.kind == "member" and everyone is not None:
-        who |= {everyone.key}
-    return cls is not None and not all(_may_open(lock, who) for lock in cls.locks)
+    herself = frozenset({PrincipalKey(row.principal_id)} | ({everyone.key} if everyone else set()))
+    who = herself | _ever_in(connection, tenant, row.principal_id, view.now)
+    return cls is not None and not all(_may_open(lock, herself, who) for lock in cls.locks)
 
 
-def _may_open(lock: Lock, who: Collection[PrincipalKey]) -> bool:
-    return not lock.unresolved_deny and lock.deny.isdisjoint(who) and any(x in who for x, _ in lock.allow)
+def _may_open(lock: Lock, herself: Collection[PrincipalKey], who: Collection[PrincipalKey]) -> bool:
+    """Whether a lock opens now or may later: only a deny of herself or of everyone lasts, a membership may end."""
+    return lock.deny.isdisjoint(herself) and any(x in who for x, _ in lock.allow)
+
+
+def _ever_in(
+    connection: sa.Connection, tenant: TenantKey, who: int, now: Micros
+) -> frozenset[PrincipalKey]:
+    """The groups that somebody is in or will be, nested."""
+    m = t.membership.c
+    up = sa.select(sa.cast(sa.literal(who), t.Int).label("id")).cte("up", recursive=True)
+    reached = sa.select(m.group_id).join(
+        up, sa.and_(m.tenant_id == tenant, m.member_id == up.c.id, m.valid_to > now)
+    )
+    found = connection.execute(sa.select(up.union(reached).c.id)).scalars()
+    return frozenset(PrincipalKey(x) for x in found)
 
 
 def _principal(connection: sa.Connection, tenant: TenantKey, name: PrincipalId) -> PrincipalKey:

@@ -57,8 +57,8 @@ MUTANTS: dict[str, tuple[ModuleType, str, str]] = {
     ),
     "a partial listing confirms": (permission_sync, "if self._choose is None and not connector.complete:", "if False:"),
     "a sample confirms": (
-        permission_sync, "if status is RunStatus.COMPLETED and self._choose is None:",
-        "if status is RunStatus.COMPLETED:",
+        permission_sync, "whole = status is RunStatus.COMPLETED and self._choose is None",
+        "whole = status is RunStatus.COMPLETED",
     ),
     "a source that cannot be opened keeps its documents": (
         permission_sync, "return self._nothing_known(writer, stored, ReasonCode.UNREADABLE, str(error))",

@@ -151,7 +151,8 @@ def test_a_sync_ends_what_it_made_needless_and_nothing_else(tmp_path: Path) -> N
         assert _fold(filled, tenant, NOW + 1) == 0
         with write(filled.stored.engine) as connection:
             _, native = hers.split("/")
-            connection.execute(sa.update(t.document).where(d.native_id == native).values(class_id=classes[2]))
+            moved = sa.update(t.document).where(d.native_id == native)
+            connection.execute(moved.values(class_id=classes[2], acl_as_of=NOW + 1))
         # What began before it was revoked has not seen it.
         assert _fold(filled, tenant, NOW) == 0
         assert _fold(filled, tenant, NOW + 1) == 1
