@@ -87,7 +87,7 @@ class Resolution:
 
 _Found = PrincipalId | Gone | None
 _GROUP: Final = "group:"
-_WITH_KIND: Final = ("-user", "-group", "-app", "-group-owners")
+_WITH_KIND: Final = ("-user", "-group", "-app")
 """Ends of kinds that say whether a name is of a group."""
 
 
@@ -205,6 +205,14 @@ def named(name: str) -> NativePrincipal:
     return NativePrincipal(name, mail=address.lower() if _MAIL.fullmatch(address) else None)
 
 
+def of_its_kind(native: NativePrincipal, found: PrincipalId | Gone | None) -> PrincipalId | Gone | None:
+    """What the directory has under a name, unless the one is a group and the other is none."""
+    kind = native.name.partition(":")[0]
+    if found is None or isinstance(found, Gone) or not kind.endswith(_WITH_KIND):
+        return found
+    return found if kind.endswith("-group") == found.startswith(_GROUP) else None
+
+
 def identifier_aliases(native: NativePrincipal) -> tuple[str, ...]:
     """Aliases by which a directory may know a name that carries an identifier."""
     kind, _, value = native.name.partition(":")
@@ -257,7 +265,7 @@ def _cover(
         def by_mail(native: NativePrincipal) -> _Found:
             if native.mail is None or not native.mail.lower().endswith(ending):
                 return None
-            return _of_its_kind(native, known.find(f"{MAIL}:{native.mail}"))
+            return of_its_kind(native, known.find(f"{MAIL}:{native.mail}"))
 
         def doubts(native: NativePrincipal, principal: PrincipalId) -> bool:
             return known.contradict(principal, identifier_aliases(native))
@@ -269,7 +277,7 @@ def _cover(
 
     def by_identifier(native: NativePrincipal) -> _Found:
         alias = next((x for x in identifier_aliases(native) if x.startswith(f"{prefix}:")), None)
-        return None if alias is None else _of_its_kind(native, known.find(alias))
+        return None if alias is None else of_its_kind(native, known.find(alias))
 
     return _Cover(index, line, by_identifier, _never, _not_everyone)
 
@@ -289,14 +297,6 @@ def _from_table(
 
     values = frozenset(table.values())
     return _Cover(index, line, look, _never, values.__contains__, values=values)
-
-
-def _of_its_kind(native: NativePrincipal, found: _Found) -> _Found:
-    """What the directory has under a name, unless the one is a group and the other is none."""
-    kind = native.name.partition(":")[0]
-    if found is None or isinstance(found, Gone) or not kind.endswith(_WITH_KIND):
-        return found
-    return found if kind.endswith("-group") == found.startswith(_GROUP) else None
 
 
 def _never(native: NativePrincipal, principal: PrincipalId) -> bool:

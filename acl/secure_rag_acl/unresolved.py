@@ -17,7 +17,7 @@ from secure_rag_acl.aliases import MAIL
 from secure_rag_acl.formats.native import NativePrincipal
 from secure_rag_acl.known_names import Gone, KnownNames
 from secure_rag_acl.mapping_edits import NewLine
-from secure_rag_acl.principals import PrincipalMapping, Why, identifier_aliases, is_broad, named
+from secure_rag_acl.principals import PrincipalMapping, Why, identifier_aliases, is_broad, named, of_its_kind
 
 SAMPLES: Final = 3
 RESOLVED: Final = "mapped_since"
@@ -166,7 +166,7 @@ def _suggestion(native: NativePrincipal, known: KnownNames) -> tuple[PrincipalId
         aliases = (*aliases, f"{MAIL}:{native.mail}")
     hits: list[tuple[PrincipalId, str]] = []
     for alias in aliases:
-        who = known.find(alias)
+        who = of_its_kind(native, known.find(alias))
         if isinstance(who, Gone):
             return None
         if who is not None:

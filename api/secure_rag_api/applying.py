@@ -150,9 +150,7 @@ class _Applying:
             )
         more = set(found.loosened) - set(self.plan.draft.loosened)
         if more:
-            raise PolicyError(
-                f"plan {self.plan.id} does not say so, so nothing was changed: {min(more)}"
-            )
+            raise PolicyError(f"plan {self.plan.id} does not say so, so nothing was changed: {min(more)}")
 
     def _approver(self, found: Prospect, now: Micros) -> str | None:
         """Who approved it, if anybody has to. By the settings of the plan and of now, whichever is stricter."""

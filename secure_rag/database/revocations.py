@@ -218,9 +218,7 @@ def _may_open(lock: Lock, herself: Collection[PrincipalKey], who: Collection[Pri
     return lock.deny.isdisjoint(herself) and any(x in who for x, _ in lock.allow)
 
 
-def _ever_in(
-    connection: sa.Connection, tenant: TenantKey, who: int, now: Micros
-) -> frozenset[PrincipalKey]:
+def _ever_in(connection: sa.Connection, tenant: TenantKey, who: int, now: Micros) -> frozenset[PrincipalKey]:
     """The groups that somebody is in or will be, nested."""
     m = t.membership.c
     up = sa.select(sa.cast(sa.literal(who), t.Int).label("id")).cte("up", recursive=True)

@@ -26,9 +26,7 @@ _HELD = (
 
 
 @control("ops:upgrade-keeps-guards")
-def test_a_database_of_the_first_release_is_upgraded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_database_of_the_first_release_is_upgraded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old, new = tmp_path / "old.db", tmp_path / "new.db"
     to_head = command.upgrade
     with monkeypatch.context() as first:

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from secure_rag.model.ids import PrincipalId
 from secure_rag_acl.directory import import_directory
 from secure_rag_acl.directory_files import parse_directory
+from secure_rag_acl.management import Action
+from secure_rag_api.mapping_names import names_of, readable_sources
 from tests.controls import control
 from tests.support.ingest_home import DIRECTORY, Source, World, company
 
@@ -62,11 +65,20 @@ def readers(world: World) -> set[str]:
     return {who for who in every if "share/a.md" in world.ask(f"user:{who}", QUERY)}
 
 
+def suggested(world: World) -> dict[str, str | None]:
+    operator = PrincipalId("user:operator")
+    tenant = world.opened.tenant_key("acme")
+    (source,) = readable_sources(world.opened, tenant, operator, None, Action.POLICY_READ)
+    names = names_of(world.opened, tenant, source, suggest=True).names
+    return {x.name: None if x.suggestion is None else x.suggestion.principal for x in names}
+
+
 @control("acl:names-by-directory")
 def test_an_account_under_the_address_of_a_group_is_not_the_group(world: World) -> None:
     dump = drive({"type": "user", "emailAddress": "team@acme.example"})
     world.run(exported(world, "drive", dump, {"mail_domain": "acme.example"}))
     assert readers(world) == set()
+    assert suggested(world) == {"drive-user:team@acme.example": None}
     dump = drive({"type": "group", "emailAddress": "team@acme.example"})
     world.run(exported(world, "drive", dump, {"mail_domain": "acme.example"}))
     assert readers(world) == {"ann", "cleo", "dora"}
