@@ -8,7 +8,7 @@ Traps of Casbin that are avoided here, each with a test; the others are in `secu
 from __future__ import annotations
 
 from importlib import metadata
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -18,7 +18,7 @@ from secure_rag.model.ids import Micros
 from secure_rag.model.locks import AclClass
 from secure_rag.model.subject import Subject
 from secure_rag.ports import CompiledScope
-from secure_rag_acl.enforcer import ParsedOnceEnforcer, parsed_once
+from secure_rag_acl.enforcer import parsed_once
 from secure_rag_acl.functions import FUNCTIONS
 from secure_rag_acl.policy import EXPECTED_ROWS, Policy, packaged_policy
 from secure_rag_acl.reasons import reason
@@ -91,7 +91,7 @@ class CasbinEngine:
         return Decision(allowed=False, reason=why, rules=rules)
 
 
-def build_enforcer(policy: Policy) -> ParsedOnceEnforcer:
+def build_enforcer(policy: Policy) -> Any:  # noqa: ANN401 -- casbin has no types
     """A Casbin enforcer for a policy, whatever its rows; `CasbinEngine` serves only the packaged ones.
 
     Raises:

@@ -1,7 +1,8 @@
 """Who may manage what: roles of the management plane, decided by a packaged Casbin model of its own.
 
 Invariants
-- A person acts with the roles that she holds in the view, directly or through groups, and only while she is active.
+- A person acts with the roles that she holds in the view, directly or through groups, and only while she is active;
+  agents and applications hold none.
 - A deny of one role beats every allow of another: an auditor never edits, whatever else she is.
 - Nobody approves her own plan or lifts her own revocation.
 - Until somebody is given a role for the first time, operators of the home hold all of them; never again after that.
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from secure_rag.database.subjects import DELEGATING_KINDS
 from secure_rag.errors import AuthenticationError, PolicyError
 from secure_rag.model.ids import PrincipalId, SourceKey, TenantKey
 from secure_rag_acl.enforcer import parsed_once
@@ -106,21 +108,32 @@ class Target:
 
 
 def manager(view: ReadView, tenant: TenantKey, principal: PrincipalId) -> Manager:
-    """The roles of an authenticated principal. Who is unknown or inactive has none."""
+    """The roles of an authenticated principal.
+
+    Who is unknown or inactive has none, and so have agents and applications, whatever groups they are in. While a
+    restored home does not know its directory yet, groups are those of the backup: only who imports directories may act.
+    """
     if not view.roles_were_assigned(tenant):
         return Manager(principal, _BOOTSTRAP)
     row = view.principal(tenant, principal)
-    if row is None or not row.active:
+    if row is None or not row.active or row.kind not in DELEGATING_KINDS:
         return Manager(principal, frozenset())
     held = view.role_assignments(tenant, view.closure(tenant, row.key))
-    return Manager(principal, frozenset((Role(role), source) for role, source in held))
+    roles = frozenset((Role(role), source) for role, source in held)
+    if not view.directory_known(tenant):
+        roles = frozenset(x for x in roles if x[0] is Role.AGENT_REGISTRAR)
+    return Manager(principal, roles)
 
 
-def holds(role: str, roles: Collection[tuple[str, SourceKey | None]], target: object) -> bool:
-    """Whether a role is held for the source at stake; a role that is limited to a source holds for no other."""
+def holds(role: str, effect: str, roles: Collection[tuple[str, SourceKey | None]], target: object) -> bool:
+    """Whether a role is held for the source at stake; a role that is limited to a source holds for no other.
+
+    What is about no single source reaches into all of them, so that a deny of a role for any source holds for it.
+    """
     if not isinstance(target, Target) or not role:
         return False
-    return any(held == role and source in (None, target.source) for held, source in roles)
+    everywhere = effect == "deny" and target.source is None
+    return any(held == role and (everywhere or source in (None, target.source)) for held, source in roles)
 
 
 def condition(name: str, target: object) -> bool:

@@ -341,7 +341,8 @@ def no_sidecar(
 
 def sidecars(*, authoritative: bool) -> Callable[[pytest.MonkeyPatch], None]:
     def parse(data: bytes, name: str, source: str, **named: Any) -> FilePermissionMapper:
-        return parse_mapping(data, name, source, **{**named, "authoritative_sidecars": authoritative})
+        named["authoritative_sidecars"] = authoritative
+        return parse_mapping(data, name, source, **named)
 
     return lambda patch: patch.setattr(change_control, "parse_mapping", parse)
 

@@ -18,7 +18,7 @@ from tests.controls import control
 from tests.integration.cli.company import Company, run, set_operators
 
 # They make a home, which has no operators yet; or they manage nothing, and whoever asks brings tokens.
-OPEN_TO_ALL = {"init", "demo", "serve"}
+OPEN_TO_ALL = {"init", "demo", "serve", "conform"}
 
 
 def leaves(path: str = "", command: Any = None) -> Iterator[tuple[str, Any]]:
@@ -34,7 +34,7 @@ def words_for(path: str, command: Any, company: Company) -> list[str]:
     words = path.split()
     for parameter in command.params:
         if parameter.required and parameter.name != "home":
-            value = {"version": "1", "file": str(company.directory)}.get(
+            value = {"version": "1", "subject": "user:x", "file": str(company.directory)}.get(
                 parameter.name, str(company.base / "x")
             )
             words += [value] if parameter.param_type_name == "argument" else [parameter.opts[0], value]
