@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import structlog
+
 from secure_rag.errors import ConfigError
 from secure_rag.ports import LivePermissions
 from secure_rag_acl.data_files import read_bytes
@@ -15,6 +17,8 @@ from secure_rag_acl.known_names import KnownNames
 from secure_rag_acl.mappings import parse_additions, parse_mapping, tables_beside
 from secure_rag_acl.principals import PrincipalMapping
 from secure_rag_ingestion.sources import SourceManifest, SourcePermissions
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,10 @@ def open_permissions(
         export = read_export(chosen.file, chosen.format, below_root=chosen.below_root, limits=limits)
     except ConfigError as error:
         return OpenedPermissions(FormatPermissionMapper.failed(principals, rules, str(error)))
+    except Exception as error:  # noqa: BLE001 -- a run that did not begin would leave what was readable before readable
+        _log.error("export_reader_failed", source=manifest.id, error=type(error).__name__)
+        failure = f"{chosen.file}: cannot be read: {type(error).__name__}"
+        return OpenedPermissions(FormatPermissionMapper.failed(principals, rules, failure))
     return OpenedPermissions(FormatPermissionMapper.of(principals, rules, export.dump, export.as_of))
 
 

@@ -184,16 +184,21 @@ def _filters() -> list[Case]:
                 _document("Q4", "one", _allow("1")),
                 _document("Q4", "true", _allow("true")),
                 _document("Q4", "padded", _allow("01")),
+                _document("Q4", "decimal", _allow("1.0")),
+                _document("Q4", "large", _allow("9223372036854775808")),
             ),
             (
                 Ask(
                     Asker("Q4-ada"),
                     "topicQ4 minutes and figures",
                     frozenset({"Q4-one"}),
-                    frozenset({"Q4-true", "Q4-padded"}),
+                    frozenset({"Q4-true", "Q4-padded", "Q4-decimal", "Q4-large"}),
                 ),
             ),
-            {"1": ("Q4-ada",), "true": ("Q4-ben",), "01": ("Q4-ben",)},
+            {
+                "1": ("Q4-ada",),
+                **dict.fromkeys(("true", "01", "1.0", "9223372036854775808"), ("Q4-ben",)),
+            },
         ),
         Case(
             "Q5",

@@ -56,7 +56,7 @@ def grant(node: Node, limited: bool) -> Granted | Narrowing | None:
     limited = limited or says_yes(node, "inheritedPermissionsDisabled")
     if limited and role.value not in _THROUGH_LIMITED_ACCESS and not node.has("permissionDetails"):
         return narrowing(node, "limited access, and nothing says that this permission is direct")
-    details = [x for x in _details(node) if x.get("role") in _ROLES]
+    details = [x for x in _details(node) if isinstance(x.get("role"), str) and x["role"] in _ROLES]
     direct = role.value in _THROUGH_LIMITED_ACCESS or any(x.get("inherited") is False for x in details)
     member = any(x.get("permissionType") == "member" for x in details)
     entry = NativeEntry(principal, _envelope.as_written(node), node.place, expires)
