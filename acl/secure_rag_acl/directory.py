@@ -20,7 +20,7 @@ from secure_rag.database.engine import write
 from secure_rag.database.revocations import fold
 from secure_rag.database.subjects import SubjectReader
 from secure_rag.errors import ConfigError
-from secure_rag.model.ids import Micros, PrincipalId, PrincipalState, TenantKey
+from secure_rag.model.ids import NEVER, Micros, PrincipalId, PrincipalState, TenantKey
 from secure_rag_acl.directory_files import DirectoryFile, check
 from secure_rag_acl.directory_links import reconcile_links
 from secure_rag_acl.directory_principals import Known, apply_principals, known_principals, mark_groups
@@ -120,9 +120,7 @@ def _import(
     rights = reconcile_rights(connection, tenant, document, after, now)
     fold(connection, tenant, now, now)
     if serving:
-        connection.execute(
-            sa.update(t.tenant).where(t.tenant.c.id == tenant).values(directory_as_of=int(now))
-        )
+        _known_as_of(connection, tenant, now)
     return DirectoryReport(
         tenant=document.tenant,
         complete=document.complete,
@@ -139,6 +137,22 @@ def _import(
         expired=rights.expired,
         serving=serving,
         declared_incomplete=tuple(sorted(x.id for x in document.groups or () if x.complete is False)),
+    )
+
+
+def _known_as_of(connection: sa.Connection, tenant: TenantKey, now: Micros) -> None:
+    """Record since when the directory is known. A clock that was set back since does not take views back behind that.
+
+    Nor behind a revocation: a restored home does not know when the directory was known before.
+    """
+    c, r = t.tenant.c, t.revocation.c
+    cut = sa.select(sa.func.coalesce(sa.func.max(r.valid_from), 0)).where(
+        r.tenant_id == tenant, r.valid_to >= NEVER
+    )
+    connection.execute(
+        sa.update(t.tenant)
+        .where(c.id == tenant)
+        .values(directory_as_of=sa.func.max(c.directory_as_of, int(now), cut.scalar_subquery()))
     )
 
 

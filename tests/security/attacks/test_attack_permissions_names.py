@@ -101,3 +101,64 @@ def test_an_object_that_the_source_calls_a_person_is_not_a_group(world: World, k
     permission["grantedToV2"] = {"group": {"id": OBJECT}}
     world.run(exported(world, "graph", dump, {"object_ids": True}))
     assert readers(world) == {"ben"}
+
+
+def confluence(group: str) -> dict[str, object]:
+    listed = {"results": [{"type": "group", "name": group}], "start": 0, "limit": 10, "size": 1}
+    nobody = {"results": [], "start": 0, "limit": 10, "size": 0}
+    return {
+        "format": "confluence",
+        "spaces": [
+            {
+                "key": "S",
+                "data_center": [
+                    {
+                        "operation": {"operationKey": "read", "targetType": "space"},
+                        "subject": {"type": "group", "name": group},
+                    }
+                ],
+            }
+        ],
+        "content": [
+            {
+                "id": "1",
+                "path": "a.md",
+                "type": "page",
+                "space": "S",
+                "parent": None,
+                "restrictions": {"operation": "read", "restrictions": {"user": nobody, "group": listed}},
+            }
+        ],
+    }
+
+
+@control("acl:mapping-collisions")
+@pytest.mark.parametrize(
+    ("group", "who"),
+    [
+        ("Kernel", {"ann", "cleo", "dora"}),
+        ("\u212aernel", set[str]()),
+        ("Kern\u00e9l", set[str]()),
+        ("\u212aern\u00e9l", set[str]()),
+    ],
+)
+def test_a_letter_that_normalizes_into_ascii_makes_another_name(
+    world: World, group: str, who: set[str]
+) -> None:
+    line = {"native": "confluence-group:Kernel", "principal": "group:staff"}
+    source = exported(world, "confluence", confluence(group), line)
+    source.principals.append({"native": "confluence-group:Kern\u00e9l", "principal": "group:contractors"})
+    world.run(source)
+    assert readers(world) - ({"ben"} if group == "Kern\u00e9l" else set()) == who
+    # The same account on a file system.
+    source.principals = [{"native": "posix-group:Kernel", "principal": "group:staff"}]
+    source.settings["permissions"] = {"format": "posix", "file": "dump", "below_root": True}
+    source.save()
+    text = (
+        "# source-root: /srv\n\n# file: /srv\n# owner: root\n# group: root\nuser::rwx\ngroup::r-x\nother::r-x\n\n"
+        f"# file: /srv/a.md\n# owner: root\n# group: {group}\nuser::rw-\ngroup::r--\nother::---\n"
+    )
+    (source.manifest.parent / "dump").write_text(text, encoding="utf-8")
+    source.principals.append({"native": "posix-other", "principal": "everyone"})
+    world.run(source)
+    assert readers(world) == (who if group != "Kern\u00e9l" else set())

@@ -6,8 +6,10 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 import yaml
 
+from secure_rag.database import tables as t
 from secure_rag.database.delegations import Limits, create_delegation
 from secure_rag.database.engine import write
 from secure_rag.database.subjects import SubjectReader
@@ -236,4 +238,22 @@ def test_a_membership_that_begins_or_ends_by_time_ends_no_revocation(
     world.run(hr)
     clock.at += 5 * 86_400_000_000
     world.run(hr)
+    nobody_but(world, "user:cleo")
+
+
+@control("acl:revocation")
+@pytest.mark.parametrize("restored", [False, True])
+def test_a_directory_import_with_a_clock_set_back_ends_no_revocation(
+    world: World, hr: Source, clock: FixedClock, restored: bool
+) -> None:
+    hr.rules = list(STAFF)
+    world.run(hr)
+    clock.at += 200_000_000
+    cut(world, "user:ann", "hr/a.txt")
+    assert world.ask("user:ann", QUERY) == set()
+    clock.at -= 200_000_000
+    if restored:
+        with write(world.opened.engine) as connection:
+            connection.execute(sa.update(t.tenant).values(directory_as_of=0))
+    directory(world)
     nobody_but(world, "user:cleo")
