@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -91,13 +91,14 @@ class DocumentsPage:
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """What is listed: calls of one subject, in some sources, as far as `covers` says that it may be told of."""
+    """What is listed: calls of one subject, in some sources, of classes that `covered` leaves, without `hidden`."""
 
     calls: tuple[CallerIdentity, ...]
     sources: frozenset[SourceKey]
     label: str | None
     purpose: str
-    covers: Callable[[SourceKey, ClassKey | None], bool]
+    covered: Callable[[Collection[ClassKey]], frozenset[ClassKey]]
+    hidden: frozenset[str] = frozenset()
 
 
 def readers_page(
@@ -159,10 +160,8 @@ def documents_page(
     everything = readable(
         view, engine, tenant, asked.calls, asked.purpose, Wanted(asked.sources, asked.label)
     )
-    # A class is of one source, so the class alone says whether it is covered.
-    source = next(iter(asked.sources))
-    covered = {key for key in {x.class_key for x in everything} if asked.covers(source, key)}
-    told = [x for x in everything if x.class_key in covered]
+    covered = asked.covered({x.class_key for x in everything})
+    told = [x for x in everything if x.class_key in covered and x.document not in asked.hidden]
     shown = [x for x in told if not behind or x.key > behind][:size]
     confirm(view, engine, tenant, asked.calls, asked.purpose, shown)
     last = not shown or shown[-1] == told[-1]

@@ -25,7 +25,7 @@ from secure_rag_acl.explain_account import REASONS, Account, Control, Step, iso
 from secure_rag_acl.explain_case import Case
 from secure_rag_acl.explain_locks import lock_accounts
 from secure_rag_acl.explain_repairs import repairs
-from secure_rag_acl.explain_sight import Names, Sight
+from secure_rag_acl.explain_sight import UNNAMED, Names, Sight
 from secure_rag_acl.explain_steps import hop_accounts, steps
 
 if TYPE_CHECKING:
@@ -49,7 +49,11 @@ class Question:
     purpose: str = "qa"
     at: Micros | None = None
     named: frozenset[str] = frozenset()
-    """Principals that the reader herself named: they may stand in the answer."""
+    """Principals and the delegation that the reader herself named: they may stand in the answer."""
+
+    def shown(self, name: str | None, sight: Sight) -> str | None:
+        """A caller or a delegation, unless she did not name it and may not be told what subjects hold."""
+        return name if name is None or sight.act_as or name in self.named else UNNAMED
 
 
 def explain_document(
@@ -94,8 +98,8 @@ def _account(case: Case, asked: Question, decision: Decision | None) -> Account:
         document=case.facts.document_id,
         name=f"{case.facts.source}/{case.facts.native_id}",
         subject=name,
-        caller=asked.identity.caller,
-        delegation=asked.identity.delegation,
+        caller=asked.shown(asked.identity.caller, case.sight) or UNNAMED,
+        delegation=asked.shown(asked.identity.delegation, case.sight),
         purpose=asked.purpose,
         instant=iso(case.now),
         past=case.past,

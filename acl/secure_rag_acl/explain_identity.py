@@ -12,9 +12,12 @@ from secure_rag_acl.explain_account import Fix, Repair
 
 if TYPE_CHECKING:
     from secure_rag.database.views import ReadView
+    from secure_rag_acl.explain_sight import Names
 
 
-def identity_repairs(view: ReadView, tenant: TenantKey, identity: CallerIdentity) -> list[Repair]:
+def identity_repairs(
+    view: ReadView, tenant: TenantKey, identity: CallerIdentity, names: Names
+) -> list[Repair]:
     """What has to change so that the call has a subject with at least itself in its closure."""
     found: list[Repair] = []
     if not view.directory_known(tenant):
@@ -22,20 +25,21 @@ def identity_repairs(view: ReadView, tenant: TenantKey, identity: CallerIdentity
         found.append(Repair(Fix.IMPORT_DIRECTORY, says))
     caller = view.principal(tenant, identity.caller)
     if caller is None or caller.kind not in ("app", "agent"):
-        says = f"ask through an application or agent: {identity.caller} is none"
+        called = identity.caller if caller is None else names.of(caller.key)
+        says = f"ask through an application or agent: {called} is none"
         found.append(Repair(Fix.ASK_THROUGH, says))
         caller = None
     elif not caller.active:
-        found.append(_activate(caller))
+        found.append(_activate(caller, names))
     if identity.delegation is None:
-        found += _direct(view, tenant, identity, caller)
+        found += _direct(view, tenant, identity, caller, names)
     else:
-        found += _delegated(view, tenant, identity.delegation, caller)
+        found += _delegated(view, tenant, identity.delegation, caller, names)
     return found
 
 
 def _direct(
-    view: ReadView, tenant: TenantKey, identity: CallerIdentity, caller: PrincipalRow | None
+    view: ReadView, tenant: TenantKey, identity: CallerIdentity, caller: PrincipalRow | None, names: Names
 ) -> Iterator[Repair]:
     name = identity.subject or ""
     who = view.principal(tenant, name)
@@ -44,36 +48,39 @@ def _direct(
     elif who.kind in ("app", "group", "everyone"):
         yield Repair(Fix.ASK_AS, f"ask for a person, a service or an agent: {name} is none", name)
     elif caller is not None and caller.kind == "agent" and caller.key != who.key:
-        says = f"let {caller.name} act for {name} with a delegation; an agent has no rights of its users"
-        yield Repair(Fix.DELEGATE, says, caller.name)
+        agent = names.of(caller.key)
+        says = f"let {agent} act for {name} with a delegation; an agent has no rights of its users"
+        yield Repair(Fix.DELEGATE, says, agent)
         if not who.active:
-            yield _activate(who)
+            yield _activate(who, names)
     elif not who.active:
-        yield _activate(who)
+        yield _activate(who, names)
 
 
 def _delegated(
-    view: ReadView, tenant: TenantKey, public_id: str, caller: PrincipalRow | None
+    view: ReadView, tenant: TenantKey, public_id: str, caller: PrincipalRow | None, names: Names
 ) -> Iterator[Repair]:
-    broken = _broken(view, tenant, public_id, caller)
+    broken = _broken(view, tenant, public_id, caller, names)
     if broken is not None:
         says = f"make a new delegation (`secure-rag delegations create`): {broken}"
-        yield Repair(Fix.DELEGATE, says, None if caller is None else caller.name)
+        yield Repair(Fix.DELEGATE, says, None if caller is None else names.of(caller.key))
     chain = view._chain(tenant, public_id)
     who = view._by_key(tenant, PrincipalKey(chain[0].subject_id)) if chain else None
     if who is not None and who.kind not in DELEGATING_KINDS:
-        yield Repair(Fix.DELEGATE, f"delegate for a person or a service: {who.name} is none", None)
+        yield Repair(Fix.DELEGATE, f"delegate for a person or a service: {names.of(who.key)} is none", None)
     elif who is not None and not who.active:
-        yield _activate(who)
+        yield _activate(who, names)
 
 
-def _broken(view: ReadView, tenant: TenantKey, public_id: str, caller: PrincipalRow | None) -> str | None:
+def _broken(
+    view: ReadView, tenant: TenantKey, public_id: str, caller: PrincipalRow | None, names: Names
+) -> str | None:
     """What is wrong with a delegation, if anything is. The rules are those of `SubjectReader`."""
     chain = view._chain(tenant, public_id)
     if not chain or len(chain) > MAX_AGENT_HOPS:
         return f"there is no such one, or it has more than {MAX_AGENT_HOPS} agents"
     if caller is not None and chain[-1].agent_id != caller.key:
-        return f"it was not made for {caller.name}"
+        return f"it was not made for {names.of(caller.key)}"
     maker = view._by_key(tenant, PrincipalKey(chain[0].created_by))
     if maker is None or maker.kind != "app":
         return "it was not begun by an application"
@@ -90,5 +97,6 @@ def _broken(view: ReadView, tenant: TenantKey, public_id: str, caller: Principal
     return None
 
 
-def _activate(who: PrincipalRow) -> Repair:
-    return Repair(Fix.ACTIVATE, f"import {who.name} as active: the directory has it as {who.state}", who.name)
+def _activate(who: PrincipalRow, names: Names) -> Repair:
+    name = names.of(who.key)
+    return Repair(Fix.ACTIVATE, f"import {name} as active: the directory has it as {who.state}", name)

@@ -25,7 +25,7 @@ def repairs(case: Case, failing: Control) -> tuple[Repair, ...]:
 
 
 def _subject(case: Case) -> Iterator[Repair]:
-    yield from identity_repairs(case.view, case.tenant, case.identity)
+    yield from identity_repairs(case.view, case.tenant, case.identity, case.names)
 
 
 def _revocations(case: Case) -> Iterator[Repair]:

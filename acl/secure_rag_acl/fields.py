@@ -49,12 +49,24 @@ def instant(value: object) -> Micros:
     raise ValueError("not a date or time, for example 2027-01-31 or 2027-01-31T18:00:00Z")
 
 
+def only_looks_ascii(value: str) -> bool:
+    """Whether NFC or lower case would turn a letter into an ASCII one, and so a name into somebody else's.
+
+    U+212A, the sign of kelvin, becomes a plain k.
+    """
+    return not value.isascii() and any(
+        not c.isascii() and unicodedata.normalize("NFC", c).lower().isascii() for c in value
+    )
+
+
 def native_name(value: str) -> str:
     """A name as a source spells it, in NFC.
 
     Raises:
-        ValueError: it is empty, too long, padded or holds control characters.
+        ValueError: it is empty, too long, padded, holds control characters or letters that NFC turns into ASCII.
     """
+    if only_looks_ascii(value):
+        raise ValueError(f"not a name: {value!r} holds a letter that only looks like ASCII")
     name = unicodedata.normalize("NFC", value)
     if len(name) > MAX_NAME or not ids.is_clean(name):
         raise ValueError(

@@ -14,6 +14,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from secure_rag.database import tables as t
+from secure_rag.database.quarantine import maintenance_texts
 from secure_rag.database.tables import DocumentState
 from secure_rag.database.views import ReadView
 from secure_rag.model.ids import ClassKey, LabelId, Micros, PrincipalKey, SourceKey, TenantKey
@@ -255,8 +256,9 @@ class _Linting:
         found = _Found()
         by_key = {(x.source, x.native_id): x for x in self._documents}
         for label in self._taxonomy.labels.values():
-            for source, native_id, text in self._naming(label.name):
-                document = by_key.get((self._sources[SourceKey(source)], native_id))
+            naming = maintenance_texts(self._view._connection, self._sources, label.name)
+            for source, native_id, text in naming:
+                document = by_key.get((self._sources[source], native_id))
                 if document is None or not marked(text, label.name):
                     continue
                 has = self._classes[document.class_key].label
@@ -266,16 +268,6 @@ class _Linting:
                     if document.name not in known:
                         found.add(Check.BELOW_MARKING, document, what)
         yield from found.findings()
-
-    def _naming(self, name: str) -> list[tuple[int, str, str]]:
-        d, c = t.document.c, t.chunk.c
-        rows = self._view._connection.execute(
-            sa.select(d.source_id, d.native_id, c.text)
-            .join(t.document, d.id == c.document_id)
-            .where(d.source_id.in_(list(self._sources)), c.text.icontains(name, autoescape=True))
-            .order_by(c.id)
-        ).all()
-        return [(int(source), str(native_id), str(text)) for source, native_id, text in rows]
 
     # ---- what passes on
 

@@ -3,17 +3,18 @@
 Invariants
 - Roles are those of the asking principal in the same snapshot; over HTTP nobody has the roles of the beginning.
 - Who may not be told, and what is not there, end in the same error with the same words.
-- An application passes on only what is about content that its own grant covers. Agents manage nothing.
+- An application passes on only what is about content that its own grant covers, and nothing that it is denied or cut
+  off from. Agents manage nothing.
 - Acting as somebody else and expanding groups are rights of their own, and on record, before anything is shown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from secure_rag.database.access_facts import active_callers, held_delegations
+from secure_rag.database.access_facts import HeldRevocation, active_callers, held_delegations, held_revocations
 from secure_rag.database.document_facts import DocumentFacts, document_facts
 from secure_rag.database.views import ReadView
 from secure_rag.errors import InvalidRequestError, NotFoundError
@@ -85,15 +86,37 @@ class _Told:
     reader: Reader
     hop: Hop | None
     asks: Subject | None
+    cuts: tuple[HeldRevocation, ...] = ()
+    """What the application is cut off from. What is closed to everybody stays to be explained."""
 
-    def covers(self, source: SourceKey, key: ClassKey | None) -> bool:
-        """Whether the asker's application may have content of a class, or of a source when there is none."""
-        if self.hop is None or self.asks is None:
-            return True
-        cls = None if key is None else self.view.classes(self.tenant, [key]).get(key)
-        if cls is None:
-            return source in self.hop.sources
-        return f.hop_allows(self.hop, self.asks, READ, cls, self.view.now)
+    @property
+    def hidden(self) -> frozenset[str]:
+        """Documents that the asker's application is cut off from one by one."""
+        return frozenset(x.document for x in self.cuts if x.document is not None)
+
+    def covered(self, keys: Collection[ClassKey]) -> frozenset[ClassKey]:
+        """Those classes whose content the asker's application may have."""
+        hop, asks = self.hop, self.asks
+        if hop is None or asks is None:
+            return frozenset(keys)
+        return frozenset(
+            key
+            for key, cls in self.view.classes(self.tenant, keys).items()
+            if f.hop_allows(hop, asks, READ, cls, self.view.now)
+            and all(lock.deny.isdisjoint(hop.closure) for lock in cls.locks)
+            and not self._cut_off(cls.source)
+        )
+
+    def covers(self, source: SourceKey, facts: DocumentFacts) -> bool:
+        """Whether the asker's application may have a document: its class, or its source when it has none."""
+        if facts.document_id in self.hidden:
+            return False
+        if facts.class_key is not None:
+            return facts.class_key in self.covered([facts.class_key])
+        return self.hop is None or (source in self.hop.sources and not self._cut_off(source))
+
+    def _cut_off(self, source: SourceKey) -> bool:
+        return any(x.document is None and x.source in (None, source) for x in self.cuts)
 
 
 class Explaining:
@@ -183,7 +206,7 @@ class Explaining:
             calls = tuple(CallerIdentity(asker.tenant, PrincipalId(x), whom) for x in callers)
             page = documents_page(
                 view, self._opened.policy, told.tenant,
-                Documents(calls, sources, asked.label, asked.purpose, told.covers),
+                Documents(calls, sources, asked.label, asked.purpose, told.covered, told.hidden),
                 limit=asked.limit, cursor=asked.cursor,
             )  # fmt: skip
         self._record(asker, "what_can", about, acted=whom != asker.principal, expanded=False)
@@ -206,7 +229,9 @@ class Explaining:
             refused = {"caller": call.caller, "delegation": call.delegation}
             self._record(asker, "explain_refused", refused, acted=False, expanded=False)
             raise NotFoundError("there is no such document")
-        return _Told(view, tenant, found, subject.hops[0], subject)
+        hop = subject.hops[0]
+        cuts = tuple(x for x in held_revocations(view, tenant) if x.principal in hop.closure)
+        return _Told(view, tenant, found, hop, subject, cuts)
 
     def _document(
         self, told: _Told, asker: Asker, name: str, what: str, about: Mapping[str, object]
@@ -220,7 +245,7 @@ class Explaining:
         if facts is not None:
             ages = told.view.source_ages(told.tenant)
             source = next(key for key, (known, _, _) in ages.items() if known == facts.source)
-            if told.reader.may_explain(source) and told.covers(source, facts.class_key):
+            if told.reader.may_explain(source) and told.covers(source, facts):
                 return facts, source
         self._record(asker, f"{what}_refused", about, acted=False, expanded=False)
         raise NotFoundError(f"there is no document {name!r}")
@@ -243,7 +268,7 @@ def _question(told: _Told, asker: Asker, asked: ExplainRequest) -> Question:
         last = view._by_key(tenant, chain[-1].agent_id) if chain else None
         caller = _application(told, asker, asked.app) if last is None else PrincipalId(last.name)
         identity = CallerIdentity(asker.tenant, caller, None, asked.delegation)
-        return Question(identity, asked.purpose, asked.at, frozenset(named | {caller}))
+        return Question(identity, asked.purpose, asked.at, frozenset(named | {asked.delegation}))
     whom = asked.subject or asker.principal
     if asked.agents:
         held = _delegation(then, tenant, whom, asked)
@@ -267,9 +292,8 @@ def _application(told: _Told, asker: Asker, app: PrincipalId | None) -> Principa
         return asker.caller.caller
     known = active_callers(told.view, told.tenant, PrincipalKind.APP)
     if len(known) != 1:
-        raise InvalidRequestError(
-            f"name the calling application (--app): {', '.join(known) or 'there is none'}"
-        )
+        names = f": {', '.join(known) or 'there is none'}" if told.reader.may_act_as(None, None) else ""
+        raise InvalidRequestError(f"name the calling application (--app){names}")
     return PrincipalId(known[0])
 
 

@@ -1,7 +1,8 @@
-"""Quarantined documents for reviewers. `maintenance_text` is for them alone: no retrieval route reaches it."""
+"""Quarantined documents for reviewers; `maintenance_text` and its like, which no retrieval route reaches."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -11,7 +12,7 @@ from secure_rag.database.documents import set_state
 from secure_rag.database.tables import DocumentState
 from secure_rag.errors import AuthenticationError, NotFoundError, PolicyError
 from secure_rag.model.findings import Finding, Verdict
-from secure_rag.model.ids import DocumentKey, Micros, PrincipalId
+from secure_rag.model.ids import DocumentKey, Micros, PrincipalId, SourceKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,23 @@ def maintenance_text(connection: sa.Connection, document: ReviewedDocument) -> s
         sa.select(c.text).where(c.document_id == document.key).order_by(c.ord)
     ).scalars()
     return "\n".join(texts)
+
+
+def maintenance_texts(
+    connection: sa.Connection, sources: Collection[SourceKey], word: str
+) -> list[tuple[SourceKey, str, str]]:
+    """Source, native id and text of every chunk of these sources that holds a word, in whatever case.
+
+    For scans by who may read the policy of these sources; the caller records the scan and shows no text.
+    """
+    d, c = t.document.c, t.chunk.c
+    rows = connection.execute(
+        sa.select(d.source_id, d.native_id, c.text)
+        .join(t.document, d.id == c.document_id)
+        .where(d.source_id.in_(sorted(sources)), c.text.icontains(word, autoescape=True))
+        .order_by(c.id)
+    ).all()
+    return [(SourceKey(row.source_id), str(row.native_id), str(row.text)) for row in rows]
 
 
 def release(

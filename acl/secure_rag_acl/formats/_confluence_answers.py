@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from secure_rag.model import ids
+from secure_rag_acl.fields import only_looks_ascii
 from secure_rag_acl.formats.json_export import Node
 from secure_rag_acl.formats.native import Narrowing, NativeEntry, NativeLock, NativePrincipal
 
@@ -47,9 +48,11 @@ def clean(node: Node) -> str:
     """A name in NFC.
 
     Raises:
-        ConfigError: it is no text, empty, padded, or has characters that nobody sees.
+        ConfigError: it is no text, empty, padded, or has characters that nobody sees or that only look like ASCII.
     """
     text = unicodedata.normalize("NFC", node.value) if isinstance(node.value, str) else ""
+    if isinstance(node.value, str) and only_looks_ascii(node.value):
+        raise node.error("holds a letter that only looks like ASCII")
     if not ids.is_clean(text):
         raise node.error("must be a name without padding, control or invisible characters")
     return text

@@ -93,7 +93,7 @@ def by_path(
         result = _one(path, node, limits, read_one)
         if result is None:
             continue
-        key = path if _is_text(path) else _UNNAMED + path.encode("unicode_escape").decode("ascii")
+        key = shown(path)
         built[key] = ItemProblem(node.place, f"the path occurs twice: {key}") if key in built else result
         if isinstance(result, NativePermissions):
             # Locks of folders are shared by what is below them, and count once.
@@ -103,6 +103,11 @@ def by_path(
         if entries > limits.max_entries:
             raise node.error(f"more than {limits.max_entries} entries")
     return MappingProxyType(built)
+
+
+def shown(path: str) -> str:
+    """A path for reports: itself, or an escaped form that is no path of any item."""
+    return path if _is_text(path) else _UNNAMED + path.encode("unicode_escape").decode("ascii")
 
 
 def why_no_path(path: str, max_depth: int) -> str | None:
@@ -134,7 +139,7 @@ def plain_text(node: Node, key: str) -> str | None:
     text = unicodedata.normalize("NFC", value)
     if not ids.is_clean(text) or len(text) > fields.MAX_NAME:
         raise node.error(f"{key!r} is no name: padding, control or invisible characters, or too long")
-    if text.isascii() and not value.isascii():
+    if fields.only_looks_ascii(value):
         # U+212A becomes a plain K: another name of the source would turn into somebody's.
         raise node.error(f"{key!r} only looks like ASCII")
     return text

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from secure_rag.model.ids import is_clean
+from secure_rag_acl.fields import only_looks_ascii
 from secure_rag_acl.formats.json_export import Node
 from secure_rag_acl.formats.native import NativePrincipal
 
@@ -77,7 +78,7 @@ def of_login(
     A claim that is not known stays a login, and counts as everyone-like: nobody can say how many it covers.
     """
     text = unicodedata.normalize("NFC", login.lower())
-    if not is_clean(text):
+    if not is_clean(text) or only_looks_ascii(login):
         return Nobody("a login with control characters or blanks around it")
     if text == "c:0(.s|true":
         return EVERYONE
@@ -220,7 +221,8 @@ def _mail(node: Node, key: str) -> str | None:
     # Never from a login: that of a guest is no address, and a member's is one by convention only.
     value = node.value.get(key) if isinstance(node.value, dict) else None
     text = unicodedata.normalize("NFC", value.lower()) if isinstance(value, str) else ""
-    return text if text.count("@") == 1 and is_clean(text) else None
+    clean = text.count("@") == 1 and is_clean(text) and not only_looks_ascii(str(value))
+    return text if clean else None
 
 
 def _display(node: Node, key: str) -> str | None:

@@ -18,6 +18,7 @@ from typing import Final
 from secure_rag.errors import ConfigError, PolicyError
 from secure_rag.model.ids import Micros
 from secure_rag_acl.fields import instant
+from secure_rag_acl.formats import _envelope
 from secure_rag_acl.formats._confluence_answers import clean, read_restriction
 from secure_rag_acl.formats._confluence_spaces import Names, space_lock, table
 from secure_rag_acl.formats.json_export import Node, parse_json
@@ -227,10 +228,12 @@ def _restriction(entry: Node, what: str) -> _Locks | ItemProblem:
 
 
 def _path(node: Node) -> str:
-    path = clean(node)
-    if any(segment in ("", ".", "..") for segment in path.split("/")):
+    """The path byte for byte; one with characters that no document has in its path in a form that is none of any."""
+    if not isinstance(node.value, str):
+        raise node.error("must be text")
+    if any(segment in ("", ".", "..") for segment in node.value.split("/")):
         raise node.error("must be relative to the source, without empty, . and .. segments")
-    return path
+    return _envelope.shown(node.value)
 
 
 def _refuse_too_many(root: Node, tree: _Tree) -> None:
@@ -246,6 +249,10 @@ def _items(tree: _Tree, keys: dict[str, list[str]]) -> Iterator[tuple[str, Nativ
         place = tree.content[found[0]].place
         if len(found) > 1:
             yield path, ItemProblem(place, f"the path {path!r} belongs to {len(found)} entries")
+            continue
+        why = _envelope.why_no_path(path, LIMITS.max_depth)
+        if why is not None:
+            yield path, ItemProblem(place, why)
             continue
         locks = tree.locks(found[0])
         if isinstance(locks, ItemProblem):

@@ -145,7 +145,7 @@ def confluence(group: str) -> dict[str, object]:
 def test_a_letter_that_normalizes_into_ascii_makes_another_name(
     world: World, group: str, who: set[str]
 ) -> None:
-    line = {"native": "confluence-group:Kernel", "principal": "group:staff"}
+    line: dict[str, object] = {"native": "confluence-group:Kernel", "principal": "group:staff"}
     source = exported(world, "confluence", confluence(group), line)
     source.principals.append({"native": "confluence-group:Kern\u00e9l", "principal": "group:contractors"})
     world.run(source)

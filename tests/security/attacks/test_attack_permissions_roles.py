@@ -16,8 +16,8 @@ from secure_rag_acl.directory_files import parse_directory
 from secure_rag_acl.management import Action, ManagementPolicy, Manager, Role, manager
 from secure_rag_acl.role_files import import_roles
 from tests.controls import control
-from tests.support.ingest_home import company
 from tests.support.clock import FixedClock
+from tests.support.ingest_home import company
 
 ADA, MAL = PrincipalId("user:ada"), PrincipalId("user:mal")
 HR, WIKI = SourceKey(1), SourceKey(2)
@@ -27,7 +27,11 @@ complete: true
 users: [{{id: user:ada, kind: member}}, {{id: user:mal, kind: member}}]
 groups: [{{id: group:secops, members: [{members}]}}]
 applications: []
-agents: [{{id: agent:bot, owner: user:mal, grant: {{actions: [read], label: Public, compartments: [], sources: ["*"], purposes: [qa], expires: 2999-01-01}}}}]
+agents:
+  - id: agent:bot
+    owner: user:mal
+    grant:
+      {{actions: [read], label: Public, compartments: [], sources: ["*"], purposes: [qa], expires: 2999-01-01}}
 """
 ROLES = """
 tenant: acme
