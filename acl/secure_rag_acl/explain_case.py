@@ -49,6 +49,7 @@ class Case:
     names: Names
     _paths: dict[PrincipalKey, Paths] = field(default_factory=dict[PrincipalKey, Paths])
     _revocations: list[HeldRevocation] | None = None
+    _origins: dict[tuple[int, str, str], list[SourceEntry]] | None = None
 
     @property
     def now(self) -> Micros:
@@ -67,16 +68,9 @@ class Case:
 
     def origins(self, lock: int, effect: str, principal: str) -> tuple[SourceEntry, ...]:
         """The source entries that put somebody on a list; those that mean nobody for an empty name."""
-        recorded = any(x.principal for x in self.facts.origins)
-
-        def means(origin: Origin) -> bool:
-            if recorded or not principal:
-                return origin.principal == principal
-            # Recorded before origins said whom they mean: a canonical entry says so itself.
-            return origin.entry == principal
-
-        found = [x for x in self._own_origins() if x.lock == lock and x.effect == effect and means(x)]
-        return tuple(dict.fromkeys(SourceEntry(x.entry, x.place) for x in found))
+        if self._origins is None:
+            self._origins = _by_principal(self.facts.origins, self._own_origins())
+        return tuple(dict.fromkeys(self._origins.get((lock, effect, principal), ())))
 
     def lists(self, lock: int, effect: str) -> tuple[str, ...]:
         """Where in the source a list of a lock is written."""
@@ -106,3 +100,17 @@ class Case:
         """Whether somebody could join this principal."""
         row = self.principal(key)
         return row is not None and row.kind == PrincipalKind.GROUP.value and row.active
+
+
+def _by_principal(
+    known: Iterable[Origin], own: Iterable[Origin]
+) -> dict[tuple[int, str, str], list[SourceEntry]]:
+    """Entries by lock, effect and whom they mean. A list may have tens of thousands: it is gone through once."""
+    recorded = any(x.principal for x in known)
+    found: dict[tuple[int, str, str], list[SourceEntry]] = {}
+    for x in own:
+        # Recorded before origins said whom they mean: a canonical entry says so itself.
+        meant = {x.principal} if recorded else {x.principal, x.entry}
+        for name in meant:
+            found.setdefault((x.lock, x.effect, name), []).append(SourceEntry(x.entry, x.place))
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from secure_rag.model.ids import NEVER, PrincipalKey
+from secure_rag.model.ids import NEVER, Micros, PrincipalKey
 from secure_rag.model.locks import Lock
 from secure_rag.model.permissions import ALLOW, DENY
 from secure_rag_acl.explain_account import ListEntry, LockAccount, iso
@@ -43,10 +43,14 @@ def _account(case: Case, number: int, lock: Lock) -> LockAccount:
     allow, more_allow = _listed(case, (who for who, _ in lock.allow))
     deny, more_deny = _listed(case, lock.deny)
     closing = sorted({*denying(case, lock), *doubtful(case, lock)})
+    opening, ends = admitting(case, lock), dict[PrincipalKey, Micros]()
+    for who, until in lock.allow:
+        ends[who] = max(until, ends.get(who, until))
+    case.names.load((*opening, *closing))
     return LockAccount(
         number=number + 1,
         state=lock_state(lock, case.subject, case.now),
-        opens_through=tuple(_allow_entry(case, number, lock, who) for who in admitting(case, lock)),
+        opens_through=tuple(_allow_entry(case, number, who, ends[who]) for who in opening),
         closed_by=tuple(_deny_entry(case, number, who) for who in closing) + _unmapped(case, number, lock),
         allow=allow,
         more_allow=more_allow,
@@ -60,8 +64,7 @@ def _listed(case: Case, keys: Iterable[PrincipalKey]) -> tuple[tuple[str, ...], 
     return tuple(case.names.sorted(unique[:MAX_NAMES])), max(0, len(unique) - MAX_NAMES)
 
 
-def _allow_entry(case: Case, number: int, lock: Lock, who: PrincipalKey) -> ListEntry:
-    end = max(until for key, until in lock.allow if key == who)
+def _allow_entry(case: Case, number: int, who: PrincipalKey, end: Micros) -> ListEntry:
     name = case.names.of(who)
     return ListEntry(
         principal=name,

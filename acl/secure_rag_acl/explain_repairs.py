@@ -107,7 +107,9 @@ def _denies_resolved(case: Case) -> Iterator[Repair]:
             what = ", ".join(f"{x.entry} at {x.place}" for x in entries) or "the deny that names nobody"
             says = f"lock {number + 1}: map {what} to a principal, or remove it"
             yield Repair(Fix.RESOLVE_DENY, says, None, number + 1, tuple(x.entry for x in entries) or ("",))
-        for who in doubtful(case, lock):
+        found = doubtful(case, lock)
+        case.names.load(found)
+        for who in found:
             name = case.names.of(who)
             says = (
                 f"lock {number + 1}: import {name} completely with the directory, or remove its deny"
@@ -118,7 +120,9 @@ def _denies_resolved(case: Case) -> Iterator[Repair]:
 
 def _denies(case: Case) -> Iterator[Repair]:
     for number, lock in enumerate(_guard(case).locks):
-        for who in denying(case, lock):
+        found = denying(case, lock)
+        case.names.load(found)
+        for who in found:
             name = case.names.of(who)
             says = f"lock {number + 1}: remove the deny of {name}{_at(case, number, DENY, name)}"
             denied = [case.subject.principal] if who in case.subject.closure else []
