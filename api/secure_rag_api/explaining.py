@@ -14,7 +14,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from secure_rag.database.access_facts import HeldRevocation, active_callers, held_delegations, held_revocations
+from secure_rag.database.access_facts import (
+    HeldRevocation,
+    active_callers,
+    held_delegations,
+    held_revocations,
+)
 from secure_rag.database.document_facts import DocumentFacts, document_facts
 from secure_rag.database.views import ReadView
 from secure_rag.errors import InvalidRequestError, NotFoundError

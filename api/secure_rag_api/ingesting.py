@@ -151,7 +151,20 @@ def prepared_source(opened: Installation, manifest_path: Path, actor: str) -> Ge
             if manifest.change_control and decided.version is None:
                 take_over(connection, tenant, manifest, known, author=PrincipalId(actor), now=started_at)
             source = register_source(connection, tenant, taxonomy, decided.manifest, manifest_path)
+            _refuse_older(connection, source, mapper.confirmed_at)
         yield PreparedSource(source, taxonomy, mapper, live, started_at, tuple(decided.notes))
+
+
+def _refuse_older(connection: sa.Connection, source: RegisteredSource, exported: Micros | None) -> None:
+    """An export from before the last one would give back what was taken away in between."""
+    as_of = connection.execute(
+        sa.select(t.source.c.acl_as_of).where(t.source.c.id == source.key)
+    ).scalar_one()
+    if exported is not None and exported < as_of:
+        raise ConfigError(
+            f"the permissions of source {source.manifest.id!r} are older than the export that was used last; "
+            "export them again"
+        )
 
 
 def _noted(opened: Installation, report: RunReport, notes: Sequence[str]) -> RunReport:

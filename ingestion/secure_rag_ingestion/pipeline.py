@@ -273,6 +273,11 @@ class Run:
 
     def _tag(self, name: str, fetched: Fetched) -> Tag:
         sidecar_name = None if fetched.sidecar is None else name + SIDECAR_SUFFIX
+        exported = self._mapper.confirmed_at
+        if exported is not None and fetched.modified_at > exported:
+            # Content first, then permissions: the list was written for another text.
+            newer = "changed after its permissions were exported; export them again"
+            raise ItemFailedError(ReasonCode.PERMISSIONS_UNKNOWN, newer)
         try:
             if fetched.live is None:
                 mapped = self._mapper.map(name, fetched.sidecar, sidecar_name)

@@ -70,9 +70,7 @@ acl.app.command("revoke")(acl_revoke.revoke)
 acl.app.command("revocations")(acl_revoke.revocations)
 acl.app.command("lift")(acl_revoke.lift)
 acl.app.command("drift")(acl_drift.drift)
-app.add_typer(
-    acl.app, name="acl", help="Permissions: see, explain, test, change and undo them."
-)
+app.add_typer(acl.app, name="acl", help="Permissions: see, explain, test, change and undo them.")
 app.add_typer(directory.app, name="directory", help="Users, groups, applications, agents and their grants.")
 app.add_typer(directory.labels_app, name="labels", help="Sensitivity labels and compartments.")
 app.add_typer(roles.app, name="roles", help="Who manages what.")

@@ -62,7 +62,10 @@ class Share:
         documents.mkdir()
         self.folder.mkdir()
         for name in ("pump.txt", "valve.txt", "seal.txt"):
-            (documents / name).write_text(f"About the {name} torque.", encoding="utf-8")
+            path = documents / name
+            path.write_text(f"About the {name} torque.", encoding="utf-8")
+            # Before the export.
+            os.utime(path, (1_500_000_000, 1_500_000_000))
         manifest = {
             "id": "share",
             "tenant": "acme",

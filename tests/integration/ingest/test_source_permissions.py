@@ -34,6 +34,8 @@ ANN, STAFF, CONTRACTORS = "S-1-5-21-1-2-3-1001", "S-1-5-21-1-2-3-1201", "S-1-5-2
 OBJECT = "0a000000-0000-4000-8000-000000000001"
 EXPORTED = "2026-03-01T06:00:00Z"
 EXPORTED_AT = 1_772_344_800_000_000
+WRITTEN = 1_500_000_000
+"""Seconds."""
 
 
 @pytest.fixture
@@ -58,9 +60,18 @@ def known_people(world: World) -> None:
     import_directory(world.opened.engine, parsed, actor="user:operator", now=world.opened.clock.now())
 
 
+class OldSource(Source):
+    """Documents that were there before any export of these tests."""
+
+    def write(self, path: str, content: str | bytes) -> Path:
+        target = super().write(path, content)
+        os.utime(target, (WRITTEN, WRITTEN))
+        return target
+
+
 def share(tmp_path: Path, form: str | None = "ntfs", *lines: dict[str, Any], **more: Any) -> Source:
     """A source whose documents are pump.txt, team/valve.txt and team/seal.txt."""
-    source = Source(
+    source = OldSource(
         tmp_path, "share", rules=[], settings={"default_label": "Internal", "max_acl_age": "9999d"}
     )
     file = {} if form == "posix-live" else {"file": "dump"}
@@ -280,11 +291,11 @@ def test_permissions_count_as_confirmed_when_they_were_exported(world: World, tm
     assert acl_as_of(world.opened, "share") == EXPORTED_AT
     # Without a word of its own, by its file; never later than the run.
     silent = {x: y for x, y in NTFS.items() if x != "exported_at"}
-    for written in (EXPORTED_AT + 60_000_000, EXPORTED_AT - 60_000_000):
-        path = dump(source, silent)
-        os.utime(path, ns=(written * 1_000, written * 1_000))
-        world.run(source)
-        assert acl_as_of(world.opened, "share") == written
+    written = EXPORTED_AT + 60_000_000
+    path = dump(source, silent)
+    os.utime(path, ns=(written * 1_000, written * 1_000))
+    world.run(source)
+    assert acl_as_of(world.opened, "share") == written
     future = 4_000_000_000_000_000
     os.utime(dump(source, silent), ns=(future * 1_000, future * 1_000))
     world.run(source)
@@ -292,6 +303,39 @@ def test_permissions_count_as_confirmed_when_they_were_exported(world: World, tm
     with world.opened.reader.connect() as connection:
         latest = connection.execute(sa.select(sa.func.max(t.document.c.acl_as_of))).scalar_one()
     assert latest <= acl_as_of(world.opened, "share")
+
+
+@control("acl:permissions-unknown")
+def test_an_older_export_than_the_last_one_changes_nothing(world: World, tmp_path: Path) -> None:
+    source = share(tmp_path, "ntfs", EVERYONE, {"sid_table": True})
+    dump(source, NTFS)
+    world.run(source)
+    before = everything(world)
+    wider = ntfs(*((path, reads("S-1-1-0")) for path in before), exported_at="2026-02-28T06:00:00Z")
+    dump(source, wider)
+    with pytest.raises(ConfigError, match="older than the export that was used last"):
+        world.run(source)
+    assert everything(world) == before
+    assert acl_as_of(world.opened, "share") == EXPORTED_AT
+
+
+@control("acl:permissions-unknown")
+def test_a_document_that_changed_after_the_export_is_withheld_until_the_next_one(
+    world: World, tmp_path: Path
+) -> None:
+    source = share(tmp_path, "ntfs", EVERYONE, {"sid_table": True})
+    dump(source, NTFS)
+    world.run(source)
+    assert readers(world, "pump.txt", "seals of the pump")
+    changed = source.write("pump.txt", "The seals of the pump now hold the payroll.")
+    later = EXPORTED_AT // 1_000_000 + 1
+    os.utime(changed, (later, later))
+    ran = world.run(source)
+    assert ran.outcome("pump.txt") == ("failed", "permissions_unknown")
+    assert readers(world, "pump.txt", "seals of the pump") == set()
+    dump(source, NTFS | {"exported_at": "2026-03-02T06:00:00Z"})
+    assert world.run(source).outcome("pump.txt") == ("content_updated", "content_changed")
+    assert readers(world, "pump.txt", "seals of the pump")
 
 
 def test_an_export_older_than_the_source_allows_is_not_served(world: World, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -36,7 +37,9 @@ SECRETS = ("secret-agent", "secret-leaver", "secret-app")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     root = tmp_path_factory.mktemp("explained") / "home"
     made = company()
-    made.who["user:secret-leaver"] = Who("user:secret-leaver", "member", state="disabled", clearance=LABELS[2])
+    made.who["user:secret-leaver"] = Who(
+        "user:secret-leaver", "member", state="disabled", clearance=LABELS[2]
+    )
     made.who["agent:secret-agent"] = Who("agent:secret-agent", "agent", clearance=LABELS[4])
     made.who["app:secret-app"] = Who("app:secret-app", "app")
     everything = Limits(frozenset({"read"}), LABELS[4], frozenset(), frozenset({"*"}), frozenset({"qa"}))
@@ -107,7 +110,7 @@ def test_a_delegation_tells_a_data_owner_neither_its_agent_nor_its_person(
 @control("acl:explain-own-sources")
 def test_who_names_a_person_and_her_agent_is_not_told_the_delegation_between_them(place: Place) -> None:
     document = place.documents("hr")[0]
-    asked = {"document": document, "subject": "user:alice", "agent": ["agent:scout"]}
+    asked: dict[str, Any] = {"document": document, "subject": "user:alice", "agent": ["agent:scout"]}
     told = place.http("user:hana", "/v1/explain", **asked)
     assert told.status == 200
     assert DELEGATION not in told.body.decode()
@@ -122,7 +125,9 @@ def test_the_question_which_application_names_none(place: Place) -> None:
     assert "--app" in ran.err
     assert "app:helpdesk" not in ran.err + ran.out
     assert "secret-app" not in ran.err + ran.out
-    assert "app:secret-app" in place.cli("user:oscar", "acl", "explain", "--doc", place.documents("hr")[0]).err
+    assert (
+        "app:secret-app" in place.cli("user:oscar", "acl", "explain", "--doc", place.documents("hr")[0]).err
+    )
 
 
 @control("acl:explain-hidden")
@@ -205,3 +210,56 @@ def test_an_application_on_a_deny_list_passes_nothing_on(place: Place) -> None:
     finally:
         with write(stored.engine) as connection:
             connection.execute(sa.delete(t.membership).where(t.membership.c.id == joined))
+
+
+@control("acl:explain-hidden")
+@pytest.mark.parametrize("lacks", ["time", "action", "purpose", "label", "nothing"])
+def test_an_application_whose_grant_is_over_passes_on_nothing_about_a_document_that_nothing_guards(
+    place: Place, lacks: str
+) -> None:
+    """Without a class the label is that of content whose label nobody knows; the rest of the grant counts as it is."""
+    stored, document, g = place.filled.stored, document_of(place, 0), t.grant.c
+    changes: dict[str, object] = {
+        "time": {"valid_to": 1},
+        "action": {"actions": json.dumps(["list"])},
+        "purpose": {"purposes": json.dumps(["support"])},
+        "label": {"label": LABELS[0]},
+        "nothing": {},
+    }[lacks]
+    narrow = g.principal_id == stored.principals["acme", "app:helpdesk"]
+    with write(stored.engine) as connection:
+        d = t.document.c
+        kept_class = connection.execute(sa.select(d.class_id).where(d.public_id == document)).scalar_one()
+        connection.execute(sa.update(t.document).where(d.public_id == document).values(class_id=None))
+        kept = connection.execute(sa.select(t.grant).where(narrow)).mappings().one()
+        if changes:
+            connection.execute(sa.update(t.grant).where(narrow).values(**changes))
+    try:
+        for path in ("/v1/explain", "/v1/who-can"):
+            assert place.http("user:hana", path, document=document).status == (200 if lacks == "nothing" else 404)
+    finally:
+        with write(stored.engine) as connection:
+            connection.execute(sa.update(t.document).where(d.public_id == document).values(class_id=kept_class))
+            connection.execute(sa.update(t.grant).where(narrow).values(**{x: kept[x] for x in changes}))
+
+
+@control("acl:explain-hidden")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("acl", "explain", "--doc", "hr/\udcff", "--app", "app:helpdesk"),
+        ("acl", "explain", "--doc", "hr/a", "--as", "user:\udcff", "--app", "app:helpdesk"),
+        ("acl", "who-can", "\udcff"),
+        ("acl", "what-can", "user:\udcff"),
+        ("acl", "what-can", "user:hana", "--source", "\udcff"),
+        ("acl", "what-can", "user:hana", "--label", "\udcff"),
+        ("acl", "who-can", "hr/a", "--cursor", "\udcff"),
+    ],
+)
+def test_names_that_are_no_text_end_in_an_error_and_not_in_a_traceback(
+    place: Place, words: tuple[str, ...]
+) -> None:
+    ran = place.cli("user:hana", *words)
+    assert ran.code not in (0, 1), ran
+    assert "Traceback" not in ran.err
+    assert ran.err.startswith("secure-rag: "), ran.err
