@@ -16,6 +16,7 @@ CONTROLS: dict[str, str] = {
     "acl:unresolved-deny": "A deny naming somebody unmapped, deleted, unknown or incomplete closes the lock for all.",
     "acl:all-locks": "A class opens only if every one of its locks opens, and it has at least one.",
     "acl:allow-expiry": "An allow entry ends at its expiry, exclusive; a deny never ends.",
+    "acl:agents-follow-owners": "An agent is active only while its owner is active in the directory.",
     "acl:revocation": "A revocation withholds exactly what it names, from the next view on, until somebody lifts it.",
     "acl:revocation-folded": "A synchronisation ends only those revocations whose right it took away itself.",
     "acl:revocation-whole": "A revocation killed at any step is in force with a record, or not at all.",

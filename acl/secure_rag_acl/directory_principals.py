@@ -57,8 +57,12 @@ def known_principals(connection: sa.Connection, tenant: TenantKey) -> dict[Princ
 def apply_principals(
     connection: sa.Connection, tenant: TenantKey, document: DirectoryFile, before: dict[PrincipalId, Known]
 ) -> PeopleReport:
-    """Write the principals of the file, bury those who are gone, and make room for those who are only named."""
+    """Write the principals of the file, bury those who are gone, and make room for those who are only named.
+
+    An agent is active only while its owner is, whether or not the file covers agents.
+    """
     wanted = dict(_wanted(document))
+    _disown(wanted, before, document)
     new = [name for name in wanted if name not in before]
     changed = [name for name in wanted if name in before and _differs(before[name], wanted[name])]
     gone = [name for name in before if name not in wanted and before[name].defined and document.removes(name)]
@@ -83,6 +87,27 @@ def apply_principals(
             if member.id not in wanted and member.id not in before:
                 intern_principal(connection, tenant, member.id)
     return PeopleReport(tuple(sorted(new)), tuple(sorted(changed)), tuple(sorted(gone)))
+
+
+def _disown(
+    wanted: dict[PrincipalId, dict[str, object]],
+    before: dict[PrincipalId, Known],
+    document: DirectoryFile,
+) -> None:
+    """Disable the agents whose owner is not, or will not be, an active principal."""
+    active = {name for name, row in before.items() if row.state == PrincipalState.ACTIVE}
+    active -= {name for name in before if name not in wanted and document.removes(name)}
+    active -= wanted.keys()
+    active |= {name for name, columns in wanted.items() if columns["state"] == PrincipalState.ACTIVE}
+    for name, columns in wanted.items():
+        if columns["kind"] == PrincipalKind.AGENT and columns["owner"] not in active:
+            columns["state"] = PrincipalState.DISABLED.value
+            active.discard(name)
+    for name, row in before.items():
+        if row.kind != PrincipalKind.AGENT or name in wanted or name not in active:
+            continue
+        if row.owner is not None and row.owner not in active:
+            wanted[name] = {"state": PrincipalState.DISABLED.value}
 
 
 def mark_groups(

@@ -113,12 +113,19 @@ class _Told:
         )
 
     def covers(self, source: SourceKey, facts: DocumentFacts) -> bool:
-        """Whether the asker's application may have a document: its class, or its source when it has none."""
+        """Whether the asker's application may have a document. What nothing guards counts as content without label."""
+        hop, asks = self.hop, self.asks
+        if hop is None or asks is None:
+            return True
         if facts.document_id in self.hidden:
             return False
         if facts.class_key is not None:
             return facts.class_key in self.covered([facts.class_key])
-        return self.hop is None or (source in self.hop.sources and not self._cut_off(source))
+        taxonomy = asks.taxonomy
+        needed = taxonomy.rank_of_content(taxonomy.default)
+        reached = all(taxonomy.rank_of_clearance(x) >= needed for x in hop.ceilings)
+        permitted = READ in hop.actions and asks.purpose in hop.purposes and source in hop.sources
+        return permitted and reached and not self._cut_off(source)
 
     def _cut_off(self, source: SourceKey) -> bool:
         return any(x.document is None and x.source in (None, source) for x in self.cuts)
@@ -136,8 +143,9 @@ class Explaining:
 
         Raises:
             NotFoundError: there is no such document, or the asker may not have it explained: the same words.
-            InvalidRequestError: the moment is to come, or subject and delegation are both given.
+            InvalidRequestError: the moment is to come, subject and delegation are both given, or a name is no text.
         """
+        _refuse_what_is_no_text(asked.document, asked.subject, asked.app, *asked.agents, asked.delegation)
         if asked.delegation is not None and (asked.subject is not None or asked.agents):
             raise InvalidRequestError("either a delegation or a subject with its agents")
         about: dict[str, object] = {
@@ -168,8 +176,9 @@ class Explaining:
         Raises:
             NotFoundError: there is no such document, or the asker may not have it explained.
             AuthenticationError: it may be explained to the asker, but not expanded.
-            InvalidRequestError: limit or cursor.
+            InvalidRequestError: limit or cursor, or the name is no text.
         """
+        _refuse_what_is_no_text(asked.document)
         about: dict[str, object] = {"document": asked.document, "expanded": asked.expanded}
         with self._opened.views.open() as view:
             told = self._told(view, asker)
@@ -189,9 +198,10 @@ class Explaining:
 
         Raises:
             NotFoundError: there is no such subject or source, or the asker may not list for it: the same words.
-            InvalidRequestError: label, limit or cursor.
+            InvalidRequestError: label, limit or cursor, or a name is no text.
         """
         whom = asked.subject or asker.principal
+        _refuse_what_is_no_text(whom, asked.app, asked.source, asked.label)
         about: dict[str, object] = {"subject": whom, "source": asked.source, "label": asked.label}
         with self._opened.views.open() as view:
             told = self._told(view, asker)
@@ -261,6 +271,16 @@ class Explaining:
         via = _HOST if asker.caller is None else asker.caller.caller
         body = {"by": asker.principal, "via": via, **about, "acted_as": acted, "members_expanded": expanded}
         self._opened.audit.record(asker.tenant, kind, self._opened.new_id(), body)
+
+
+def _refuse_what_is_no_text(*names: str | None) -> None:
+    """Arguments of a command can hold bytes that are no text; neither database nor audit log takes them.
+
+    Raises:
+        InvalidRequestError: one does.
+    """
+    if any("\ud800" <= x <= "\udfff" for name in names if name is not None for x in name):
+        raise InvalidRequestError("a name is not valid text")
 
 
 def _question(told: _Told, asker: Asker, asked: ExplainRequest) -> Question:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from secure_rag.database import tables as t
 from secure_rag.database.engine import write
+from secure_rag.database.tables import DocumentState
 from secure_rag.model.ids import NEVER
 from secure_rag.testing.static_embedder import HashingEmbedder
 from secure_rag_api.app import create_app
@@ -219,27 +220,37 @@ def test_an_application_whose_grant_is_over_passes_on_nothing_about_a_document_t
 ) -> None:
     """Without a class the label is that of content whose label nobody knows; the rest of the grant counts as it is."""
     stored, document, g = place.filled.stored, document_of(place, 0), t.grant.c
-    changes: dict[str, object] = {
+    ways: dict[str, dict[str, object]] = {
         "time": {"valid_to": 1},
         "action": {"actions": json.dumps(["list"])},
         "purpose": {"purposes": json.dumps(["support"])},
         "label": {"label": LABELS[0]},
-        "nothing": {},
-    }[lacks]
+        "nothing": {"valid_to": NEVER},
+    }
+    changes = ways[lacks]
     narrow = g.principal_id == stored.principals["acme", "app:helpdesk"]
     with write(stored.engine) as connection:
         d = t.document.c
         kept_class = connection.execute(sa.select(d.class_id).where(d.public_id == document)).scalar_one()
-        connection.execute(sa.update(t.document).where(d.public_id == document).values(class_id=None))
+        connection.execute(
+            sa.update(t.document)
+            .where(d.public_id == document)
+            .values(class_id=None, state=int(DocumentState.WITHHELD))
+        )
         kept = connection.execute(sa.select(t.grant).where(narrow)).mappings().one()
-        if changes:
-            connection.execute(sa.update(t.grant).where(narrow).values(**changes))
+        connection.execute(sa.update(t.grant).where(narrow).values(**changes))
     try:
         for path in ("/v1/explain", "/v1/who-can"):
-            assert place.http("user:hana", path, document=document).status == (200 if lacks == "nothing" else 404)
+            assert place.http("user:hana", path, document=document).status == (
+                200 if lacks == "nothing" else 404
+            )
     finally:
         with write(stored.engine) as connection:
-            connection.execute(sa.update(t.document).where(d.public_id == document).values(class_id=kept_class))
+            connection.execute(
+                sa.update(t.document)
+                .where(d.public_id == document)
+                .values(class_id=kept_class, state=int(DocumentState.LIVE))
+            )
             connection.execute(sa.update(t.grant).where(narrow).values(**{x: kept[x] for x in changes}))
 
 
