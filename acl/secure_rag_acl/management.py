@@ -110,13 +110,16 @@ class Target:
 def manager(view: ReadView, tenant: TenantKey, principal: PrincipalId) -> Manager:
     """The roles of an authenticated principal.
 
-    Who is unknown or inactive has none, and so have agents and applications, whatever groups they are in. While a
-    restored home does not know its directory yet, groups are those of the backup: only who imports directories may act.
+    Who is unknown, inactive or revoked has none, and so have agents and applications, whatever groups they are in.
+    While a restored home does not know its directory yet, groups are those of the backup: only who imports
+    directories may act.
     """
     if not view.roles_were_assigned(tenant):
         return Manager(principal, _BOOTSTRAP)
     row = view.principal(tenant, principal)
     if row is None or not row.active or row.kind not in DELEGATING_KINDS:
+        return Manager(principal, frozenset())
+    if view.cut_off(tenant, row.key):
         return Manager(principal, frozenset())
     held = view.role_assignments(tenant, view.closure(tenant, row.key))
     roles = frozenset((Role(role), source) for role, source in held)

@@ -155,6 +155,14 @@ class SubjectReader:
 
     # ---- the management plane
 
+    def cut_off(self, tenant: TenantKey, who: PrincipalKey) -> bool:
+        """Whether a revocation of this very principal is of everything.
+
+        One of a group or of everyone is not about managing: somebody must be able to lift it.
+        """
+        rows = self._run(q.REVOCATIONS, tenant=tenant, now=self._now).all()
+        return any(x.principal_id == who and x.source_id is None and x.document is None for x in rows)
+
     def roles_were_assigned(self, tenant: TenantKey) -> bool:
         """Whether anybody was ever given a role; an assignment that ended counts."""
         return self._run(q.ROLES_EVER, tenant=tenant).first() is not None

@@ -373,16 +373,22 @@ def test_acting_as_and_expanding_are_rights_of_their_own_and_on_record(place: Pl
     place.http("user:oscar", "/v1/what-can", subject="user:alice")
     place.http("user:alice", "/v1/explain", document=document, subject="user:bob")
     events = _events(place)
-    assert events["explained", "user:oscar", "app:helpdesk"]["acted_as"] is True
-    assert events["explained", "user:hana", "app:helpdesk"]["acted_as"] is False
-    assert events["who_can", "user:oscar", "app:helpdesk"]["members_expanded"] is True
-    assert events["what_can", "user:oscar", "app:helpdesk"]["acted_as"] is True
-    assert events["explain_refused", "user:alice", "app:helpdesk"]["subject"] == "user:bob"
-    assert events["who_can_refused", "user:hana", "host"]["expanded"] is True
-    assert "title" not in json.dumps(list(events.values()))
+    for kind, by, via, detail, value in (
+        ("explained", "user:oscar", "app:helpdesk", "acted_as", True),
+        ("explained", "user:hana", "app:helpdesk", "acted_as", False),
+        ("who_can", "user:oscar", "app:helpdesk", "members_expanded", True),
+        ("what_can", "user:oscar", "app:helpdesk", "acted_as", True),
+        ("explain_refused", "user:alice", "app:helpdesk", "subject", "user:bob"),
+        ("who_can_refused", "user:hana", "host", "expanded", True),
+    ):
+        assert any(
+            (x["kind"], x["body"].get("by"), x["body"].get("via"), x["body"].get(detail))
+            == (kind, by, via, value)
+            for x in events
+        ), (kind, by)
+    assert "title" not in json.dumps(events)
 
 
-def _events(place: Place) -> dict[tuple[str, str, str], dict[str, Any]]:
-    ran = place.cli("user:audrey", "audit", "tail", "-n", "200", "--json")
-    rows = [json.loads(x) for x in ran.out.splitlines()]
-    return {(x["kind"], x["body"].get("by", ""), x["body"].get("via", "")): x["body"] for x in rows}
+def _events(place: Place) -> list[dict[str, Any]]:
+    ran = place.cli("user:audrey", "audit", "tail", "-n", "10000", "--json")
+    return [json.loads(x) for x in ran.out.splitlines()]

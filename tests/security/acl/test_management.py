@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from secure_rag.database import tables as t
 from secure_rag.database.engine import write
+from secure_rag.database.revocations import revoke
 from secure_rag.database.views import ReadView
 from secure_rag.errors import AuthenticationError, ConfigError, PolicyError
 from secure_rag.model.ids import Micros, PrincipalId, SourceKey, TenantKey
@@ -207,6 +208,30 @@ def test_roles_come_from_the_file_through_groups_and_only_for_the_active(
     fewer = load(place, tmp_path / "roles.yaml", "\n".join(ROLES.splitlines()[:3]))
     assert (fewer.begun, fewer.ended) == (0, 2)
     assert not may(place, tenant, BEN, Action.MAPPING_APPLY, HR)
+
+
+@control("ops:roles")
+@pytest.mark.parametrize(
+    ("revoked", "manages"), [("user:ben", False), ("group:night-shift", True), ("everyone", True)]
+)
+def test_who_is_revoked_by_name_manages_nothing(
+    place: Place, tenant: TenantKey, tmp_path: Path, revoked: str, manages: bool
+) -> None:
+    load(place, tmp_path / "roles.yaml", ROLES)
+    assert may(place, tenant, BEN, Action.MAPPING_APPLY, HR)
+    with write(place.engine) as connection:
+        revoke(
+            connection,
+            tenant,
+            principal=PrincipalId(revoked),
+            source=None,
+            document=None,
+            by=ADA,
+            reason="",
+            now=Micros(place.now),
+        )
+    assert may(place, tenant, BEN, Action.MAPPING_APPLY, HR) is manages
+    assert may(place, tenant, ADA, Action.REVOKE, HR)
 
 
 @control("ops:roles")

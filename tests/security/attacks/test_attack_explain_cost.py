@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import event
 
 from secure_rag.database import tables as t
 from secure_rag.database.document_facts import document_facts
@@ -72,9 +73,7 @@ def test_an_explanation_looks_at_a_long_list_once(tmp_path: Path, effect: str) -
         assert facts is not None
         assert len(facts.origins) >= ENTRIES
         facts = replace(facts, origins=Walked(facts.origins))
-        sa.event.listen(
-            engine, "before_cursor_execute", lambda *_: statements.__setitem__(0, statements[0] + 1)
-        )
+        event.listen(engine, "before_cursor_execute", lambda *_: statements.__setitem__(0, statements[0] + 1))
         account: Account = explain_document(view, CasbinEngine(), tenant, facts, ASKED, FULL)
     entries = account.locks[0].opens_through if effect == "allow" else account.locks[0].closed_by
     assert len(entries) == ENTRIES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 import pytest
@@ -80,7 +80,7 @@ def nobody_but(world: World, who: str) -> None:
     assert "hr/a.txt" not in world.ask("user:ann", QUERY)
 
 
-def directory(world: World, content: dict[str, object] | None = None) -> None:
+def directory(world: World, content: Mapping[str, object] | None = None) -> None:
     parsed = parse_directory(yaml.safe_dump(content or DIRECTORY).encode(), "directory.yaml")
     import_directory(world.opened.engine, parsed, actor="user:operator", now=world.opened.clock.now())
 
