@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 
@@ -31,6 +32,7 @@ from secure_rag.model.subject import CallerIdentity, Subject
 from secure_rag.ports import AccessScope, AuditSink, CompiledScope, Hit, PolicyEngine, VectorStore
 from secure_rag.retrieval.authorize import is_stale
 from secure_rag.retrieval.request import RetrievalRequest
+from secure_rag.retrieval.scope import within
 from secure_rag.retrieval.service import MAX_CANDIDATES, REFILL_ROUNDS
 from secure_rag_api.diagnosis import diagnose
 from tests.controls import control
@@ -311,6 +313,15 @@ def test_a_caller_can_ask_for_fresher_permissions(tmp_path: Path) -> None:
             opened.retrieval.retrieve(ANN, replace(ASK, max_staleness_s=59))
         # Ben may read nothing of that source: its age is none of his business.
         assert not opened.retrieval.retrieve(BEN, replace(ASK, max_staleness_s=59)).results
+
+
+@control("retrieval:filter-narrows")
+def test_an_empty_scope_covers_nothing(tmp_path: Path) -> None:
+    with small_home(tmp_path / "home") as (filled, opened), opened.views.open() as view:
+        tenant = filled.stored.tenants["acme"]
+        rows = list(view.chunk_rows(tenant, [ChunkKey(1), ChunkKey(2)]).values())
+        assert len(rows) == 2
+        assert within(AccessScope(tenant, np.empty(0, np.int64)), rows) == ()
 
 
 @control("retrieval:filter-narrows")
