@@ -358,6 +358,20 @@ def test_a_filter_only_ever_narrows(tmp_path: Path) -> None:
     assert 0 < sizes[3] < full
 
 
+@control("retrieval:filter-narrows")
+def test_a_label_is_named_or_given_by_its_identifier_and_nothing_else(tmp_path: Path) -> None:
+    with small_home(tmp_path / "home") as (_, opened):
+
+        def found(label_max: str) -> int:
+            chosen = Filter(label_max=label_max)
+            return len(opened.retrieval.retrieve(ANN, RetrievalRequest(REQUEST, k=50, filter=chosen)).results)
+
+        assert 0 < found("label 0") == found(LABELS[0]) == found(LABELS[0].upper())
+        # Neither a beginning of a name nor one that sorts beside it.
+        for unknown in ("label", "label 00", "LABEL 0", "", "~", LABELS[0][:-1]):
+            assert found(unknown) == 0, unknown
+
+
 def test_a_chunk_by_id_is_authorized_like_a_query(tmp_path: Path) -> None:
     with small_home(tmp_path / "home") as (filled, opened):
         seen = {
