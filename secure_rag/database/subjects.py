@@ -161,7 +161,7 @@ class SubjectReader:
         One of a group or of everyone is not about managing: somebody must be able to lift it.
         """
         rows = self._run(q.REVOCATIONS, tenant=tenant, now=self._now).all()
-        return any(x.principal_id == who and x.source_id is None and x.document is None for x in rows)
+        return any((x.principal_id, x.source_id, x.document) == (who, None, None) for x in rows)
 
     def roles_were_assigned(self, tenant: TenantKey) -> bool:
         """Whether anybody was ever given a role; an assignment that ended counts."""

@@ -67,7 +67,9 @@ POLICY_TESTS: Final = (
 RETRIEVAL_TESTS: Final = (
     "tests/security/retrieval/test_revocations.py",
     "tests/security/retrieval/test_query_flow.py",
+    "tests/security/retrieval/test_stale_sources.py",
     "tests/security/retrieval/test_non_interference.py",
+    "tests/security/attacks/test_attack_suppression.py",
 )
 CPU_S: Final = 240
 """Processor time after which a mutant counts as one that never ends; several times what the tests need."""
