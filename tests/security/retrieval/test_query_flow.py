@@ -325,6 +325,20 @@ def test_an_empty_scope_covers_nothing(tmp_path: Path) -> None:
 
 
 @control("retrieval:filter-narrows")
+@pytest.mark.parametrize(("after", "covered"), [(NOW - 1, True), (NOW, False), (NOW + 1, False)])
+def test_a_store_that_lags_does_not_bypass_the_filter_by_date(
+    tmp_path: Path, after: int, covered: bool
+) -> None:
+    with small_home(tmp_path / "home") as (filled, opened), opened.views.open() as view:
+        tenant = filled.stored.tenants["acme"]
+        rows = list(view.chunk_rows(tenant, [ChunkKey(1), ChunkKey(2)]).values())
+        assert {x.modified_at for x in rows} == {NOW}
+        classes = np.array(sorted({x.class_key for x in rows}), np.int64)
+        found = within(AccessScope(tenant, classes, Micros(after)), rows)
+        assert found == (tuple(rows) if covered else ())
+
+
+@control("retrieval:filter-narrows")
 def test_a_filter_only_ever_narrows(tmp_path: Path) -> None:
     with small_home(tmp_path / "home") as (_, opened):
         everything = {
