@@ -26,13 +26,14 @@ from secure_rag.errors import (
     UnavailableError,
 )
 from secure_rag.model.decisions import Decision, Filter
-from secure_rag.model.ids import ChunkKey, ClassKey, Micros, SourceKey, principal_id
+from secure_rag.model.ids import ChunkKey, ClassKey, Micros, SourceKey, TenantKey, principal_id
+from secure_rag.model.labels import Trust
 from secure_rag.model.locks import AclClass
 from secure_rag.model.subject import CallerIdentity, Subject
 from secure_rag.ports import AccessScope, AuditSink, CompiledScope, Hit, PolicyEngine, VectorStore
 from secure_rag.retrieval.authorize import is_stale
 from secure_rag.retrieval.request import RetrievalRequest
-from secure_rag.retrieval.scope import within
+from secure_rag.retrieval.scope import trusted_part, within
 from secure_rag.retrieval.service import MAX_CANDIDATES, REFILL_ROUNDS
 from secure_rag_api.diagnosis import diagnose
 from tests.controls import control
@@ -322,6 +323,24 @@ def test_an_empty_scope_covers_nothing(tmp_path: Path) -> None:
         rows = list(view.chunk_rows(tenant, [ChunkKey(1), ChunkKey(2)]).values())
         assert len(rows) == 2
         assert within(AccessScope(tenant, np.empty(0, np.int64)), rows) == ()
+
+
+class TrustsAsked:
+    """What narrowing to trusted sources reads of a view."""
+
+    trusts: frozenset[Trust] = frozenset()
+
+    def class_keys(self, tenant: int, sources: None, labels: None, trusts: frozenset[Trust]) -> ClassIds:
+        self.trusts = trusts
+        return np.array([2, 3], np.int64)
+
+
+@control("retrieval:filter-narrows")
+def test_the_trusted_part_is_of_sources_inside_the_company() -> None:
+    view = TrustsAsked()
+    scope = AccessScope(TenantKey(1), np.array([1, 2], np.int64))
+    assert trusted_part(view, scope).classes.tolist() == [2]  # type: ignore[arg-type]  # a part of a view
+    assert view.trusts == {Trust.VERIFIED, Trust.INTERNAL}
 
 
 @control("retrieval:filter-narrows")
