@@ -312,6 +312,10 @@ def test_a_caller_can_ask_for_fresher_permissions(tmp_path: Path) -> None:
         assert opened.retrieval.retrieve(ANN, replace(ASK, max_staleness_s=61)).results
         with pytest.raises(StaleSourceError):
             opened.retrieval.retrieve(ANN, replace(ASK, max_staleness_s=59))
+        assert opened.retrieval.retrieve(ANN, replace(ASK, max_staleness_s=60)).results
+        clock.at += 1
+        with pytest.raises(StaleSourceError):
+            opened.retrieval.retrieve(ANN, replace(ASK, max_staleness_s=60))
         # Ben may read nothing of that source: its age is none of his business.
         assert not opened.retrieval.retrieve(BEN, replace(ASK, max_staleness_s=59)).results
 
