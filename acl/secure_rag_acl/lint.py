@@ -27,6 +27,9 @@ from secure_rag_acl.principals import is_broad
 
 SAMPLES: Final = 3
 
+_NAMED: Final = re.compile(r"\[([^\[\]]+)\]$")
+"""The name behind an everyone-like entry of an export."""
+
 
 class Check(StrEnum):
     """What is looked for."""
@@ -245,7 +248,7 @@ class _Linting:
             if key in high:
                 document = _Document(self._sources[SourceKey(source)], native_id, ClassKey(key))
                 entries = {x.entry for x in origins_from_json(origins) if x.effect == ALLOW and x.principal}
-                for entry in sorted(x for x in entries if is_broad(x)):
+                for entry in sorted(x for x in entries if _everyone_like(x)):
                     found.add(Check.LINK, document, entry)
         yield from found.findings()
 
@@ -288,6 +291,12 @@ class _Linting:
                 yield LintFinding(Check.DORMANT, None, f"the grant of {name} has ended")
             elif owner is not None and (holder is None or not holder.active):
                 yield LintFinding(Check.DORMANT, None, f"{name} belongs to {owner}, who is not active")
+
+
+def _everyone_like(entry: str) -> bool:
+    """Whether an entry, as a mapping or an export wrote it, names an everyone-like principal."""
+    named = _NAMED.search(entry)
+    return is_broad(entry if named is None else named[1])
 
 
 def marked(text: str, label: str) -> bool:

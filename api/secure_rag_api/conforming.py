@@ -69,6 +69,9 @@ class SecureRagRetriever:
                 path = self.folder / tenant / _source(document) / "files" / _path(document)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(document.text + (_HIDDEN if document.quarantined else ""), encoding="utf-8")
+                if document.second_label is not None:
+                    sidecar = path.with_name(f"{path.name}.acl.yaml")
+                    sidecar.write_text(_yaml({"label": document.second_label}), encoding="utf-8")
             for source in (_OWN, _ENDING):
                 self._ingest(tenant, source)
 

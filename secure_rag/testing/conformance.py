@@ -67,6 +67,7 @@ class Document:
         lists: access lists, all of which must admit the reader; None when the permissions could not be read. In a
             list the first entry that names the reader, directly or through a group, and is about reading decides.
         label: one of `LABELS`; None when nobody labelled it, which means the highest.
+        second_label: another label from another place; the higher one counts.
         tenant: whose.
         id: identifier in its source; None where the source gives none.
         quarantined: held back by a scanner.
@@ -76,6 +77,7 @@ class Document:
     text: str
     lists: tuple[tuple[Entry, ...], ...] | None
     label: str | None = "Public"
+    second_label: str | None = None
     tenant: str = TENANT
     id: str | None = ""
     quarantined: bool = False

@@ -220,6 +220,35 @@ def _filters() -> list[Case]:
             (_ask("Q6", "ada", see="internal", hide="secret", clearance="Internal"),),
         ),
         Case(
+            "Q8",
+            "denying nobody allows nobody",
+            (
+                _document("Q8", "empty", _deny("Q8-nobody")),
+                _document("Q8", "open", _allow("Q8-ada")),
+            ),
+            (_ask("Q8", "ada", see="open", hide="empty"),),
+            {"Q8-nobody": ()},
+        ),
+        Case(
+            "Q9",
+            "a deny of a name that reads like a number is of that name only",
+            (
+                _document("Q9", "barred", _deny("2"), _allow("Q9-team")),
+                _document("Q9", "other", _deny("02"), _allow("Q9-team")),
+            ),
+            (_ask("Q9", "ada", see="other", hide="barred"), _ask("Q9", "ben", see="barred", hide="other")),
+            {"2": ("Q9-ada",), "02": ("Q9-ben",), "Q9-team": ("Q9-ada", "Q9-ben")},
+        ),
+        Case(
+            "Q10",
+            "of two labels the higher one counts",
+            (
+                _document("Q10", "raised", _allow("Q10-ada"), label="Public", second_label="Secret"),
+                _document("Q10", "plain", _allow("Q10-ada"), label="Public"),
+            ),
+            (_ask("Q10", "ada", see="plain", hide="raised"),),
+        ),
+        Case(
             "Q7",
             "the same names in another tenant are somebody else",
             (

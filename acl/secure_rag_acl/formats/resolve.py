@@ -27,6 +27,7 @@ from secure_rag.model.permissions import (
 )
 from secure_rag_acl.formats.native import (
     ItemProblem,
+    NativeEntry,
     NativeLock,
     NativePermissions,
     NativePrincipal,
@@ -34,7 +35,7 @@ from secure_rag_acl.formats.native import (
     distinct_locks,
 )
 from secure_rag_acl.mappings import Rule, matching_rule, with_locks, with_sidecar
-from secure_rag_acl.principals import PrincipalMapping, Resolution
+from secure_rag_acl.principals import PrincipalMapping, Resolution, is_broad
 
 
 def _nothing() -> Mapping[str, NativePermissions | ItemProblem]:
@@ -95,12 +96,18 @@ class Resolver:
     def _origins(self, number: int, lock: NativeLock) -> Iterator[Origin]:
         for entry in lock.allow:
             who = self.resolution(entry.principal).principal
-            yield Origin(number, ALLOW, entry.entry, entry.place, who or "")
+            yield Origin(number, ALLOW, _written(entry), entry.place, who or "")
         for entry in lock.deny:
             who = self.resolution(entry.principal).principal
             yield Origin(number, DENY, entry.entry, entry.place, who or "")
         for closure in lock.closed:
             yield Origin(number, DENY, closure.entry, closure.place)
+
+
+def _written(entry: NativeEntry) -> str:
+    """As the source wrote it; an everyone-like entry with the name that it comes to, so that it is seen as one."""
+    name = entry.principal.name
+    return f"{entry.entry} [{name}]" if entry.principal.broad or is_broad(name) else entry.entry
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,8 +37,10 @@ def metadata(document: Document) -> dict[str, object]:
         "tenant": document.tenant,
         "quarantined": document.quarantined,
     }
-    if document.label is not None:
-        found["label"] = LABELS.index(document.label)
+    labels = [LABELS.index(x) for x in (document.label, document.second_label) if x is not None]
+    if labels:
+        # Two labels of one document end up in a list, of which a filter needs to match only one.
+        found["label"] = labels if len(labels) > 1 else labels[0]
     if document.lists is not None:
         entries = [entry for entries in document.lists for entry in entries]
         found["allowed"] = [entry.principal for entry in entries if entry.allow]

@@ -59,7 +59,8 @@ class LangChainFilterRetriever:
             listed = "allowed" not in found or any(x in names(found, "allowed") for x in principals)
             denied = any(x in names(found, "denied") for x in principals)
             label = found.get("label", LABELS.index("Public"))
-            within = isinstance(label, int) and label <= rank(asker)
+            labels = label if isinstance(label, list) else [label]
+            within = any(isinstance(x, int) and x <= rank(asker) for x in labels)
             return (
                 listed
                 and not denied

@@ -54,6 +54,8 @@ class PostFilterRetriever:
         entries = [entry for entries in document.lists or () for entry in entries if "read" in entry.rights]
         allowed = any(entry.allow and entry.principal in principals for entry in entries)
         denied = any(not entry.allow and entry.principal in principals for entry in entries)
-        label = len(LABELS) - 1 if document.label is None else LABELS.index(document.label)
+        # The last label that was written is the one that is kept.
+        kept = document.second_label or document.label
+        label = len(LABELS) - 1 if kept is None else LABELS.index(kept)
         within = document.tenant == asker.tenant and label <= rank(asker) and not document.quarantined
         return allowed and not denied and within

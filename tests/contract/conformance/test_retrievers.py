@@ -25,8 +25,8 @@ from secure_rag_api.cli.main import app
 from tests.controls import control
 
 NAIVE: dict[type[RetrieverUnderTest], tuple[set[str], set[str]]] = {
-    QdrantFilterRetriever: ({"X1", "X4", "X6", "Q1", "L1", "L2", "L3"}, {"X3", "X5", "X7"}),
-    LangChainFilterRetriever: ({"X3", "X6", "X9", "Q2", "L1", "L2", "L3"}, {"X5", "X7", "L4"}),
+    QdrantFilterRetriever: ({"X1", "X4", "X6", "Q1", "Q10", "L1", "L2", "L3"}, {"X3", "X5", "X7"}),
+    LangChainFilterRetriever: ({"X3", "X6", "X9", "Q2", "Q10", "L1", "L2", "L3"}, {"X5", "X7", "L4"}),
     PostFilterRetriever: ({"X8", "L1", "L2", "L3"}, {"X7", "L4"}),
 }
 """Where each leaks, and where it only misses what it should return."""

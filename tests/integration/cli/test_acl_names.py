@@ -295,3 +295,18 @@ def test_parity_says_what_the_source_shows_and_we_do_not(share: Share) -> None:
     share.ingest()
     text = share.company.run("acl", "parity", "--source", "share").out
     assert "withheld\tpermissions_unknown\t2\tseal.txt, valve.txt" in text
+
+
+@pytest.mark.parametrize("label", ["Confidential", "Internal"])
+def test_lint_names_links_and_everyone_of_an_export_on_high_labels(company: Company, label: str) -> None:
+    share = Share(company)
+    rules = f"rules:\n  - {{path: pump.txt, label: {label}}}\n"
+    share.mapping.write_text(MAPPING.replace("rules: []\n", rules), encoding="utf-8")
+    assert share.ingest().code == 0
+    ran = company.run("acl", "lint", "--source", "share", "--json")
+    links = [x for x in ran.json["findings"] if x["check"] == "link_on_label"]
+    assert bool(links) is (label == "Confidential")
+    for link in links:
+        assert "sid:S-1-1-0" in link["what"]
+        assert link["samples"] == ["share/pump.txt"]
+        assert link["hint"]

@@ -74,7 +74,7 @@ def test_every_lock_and_entry_keeps_its_place() -> None:
         MappedLock(((PrincipalId("user:ada"), Micros(9)),), (PrincipalId("group:hr"),)),
     )
     assert found.origins == (
-        Origin(0, "allow", "ace of t:all", "dump:1"),
+        Origin(0, "allow", "ace of t:all [t:all]", "dump:1"),
         Origin(1, "allow", "ace of t:ada", "dump:2"),
         Origin(1, "deny", "ace of t:hr", "dump:3"),
     )
